@@ -1,0 +1,1 @@
+"""Load the archive into Postgres, roll it up, and show it."""

@@ -1,0 +1,39 @@
+"""manage.py load: bring Postgres up to the bucket, now."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from analytics import load, rollups
+from ingest import archive
+
+
+class Command(BaseCommand):
+    """List the whole bucket, load what the ledger does not know, recompute the rollups."""
+
+    help = (
+        "Load every archive object that the ledger does not know into Postgres, and recompute the rollups it touches. "
+        "Safe to run at any time: what is loaded already stays as it is."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print what became of the objects and their rows."""
+        with tqdm(desc="Loading", unit=" events", disable=None) as bar:
+
+            def show(seen: load.Loaded) -> None:
+                bar.update(seen.rows - bar.n)
+
+            try:
+                loaded = load.catch_up(everything=True, wait=True, progress=show)
+            except archive.ArchiveUnavailable as error:
+                raise CommandError(f"The bucket cannot be listed ({error}). Nothing is lost: run it again.") from error
+        hours = rollups.refresh()
+        self.stdout.write(
+            f"{loaded.objects} objects: {loaded.rows} events loaded, {loaded.duplicates} duplicates, "
+            f"{loaded.quarantined} quarantined. {hours} hours recomputed."
+        )
+        if loaded.foreign_objects:
+            self.stdout.write(f"{loaded.foreign_objects} objects were not written by this portal, and left alone.")
+        if loaded.delayed_objects:
+            raise CommandError(f"{loaded.delayed_objects} objects could not be fetched now: run it again.")

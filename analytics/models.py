@@ -1,0 +1,188 @@
+"""The warehouse. All of it is derived from the archive: dropped and loaded again it shows the same figures."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class LoadedObject(models.Model):
+    """The ledger: one row is one archive object that the loader has dealt with, for good.
+
+    Written by load.py in the transaction of the object's rows; never pruned.
+    `rows = loaded_rows + duplicate_rows + quarantined_rows`, but for a foreign object, whose rows nobody counted.
+    """
+
+    class State(models.TextChoices):
+        """What became of the object."""
+
+        LOADED = "loaded", "Loaded"
+        QUARANTINED = "quarantined", "Unreadable, kept aside"
+        FOREIGN = "foreign", "Not written by this portal; loaded only when asked"
+
+    # Collation C sorts as the bucket lists.
+    name = models.CharField(max_length=1024, unique=True, db_collation="C")
+    state = models.CharField(max_length=11, choices=State.choices)
+    reason = models.CharField(max_length=64, blank=True)
+    size_bytes = models.BigIntegerField()
+    etag = models.CharField(max_length=128)
+    imported = models.BooleanField(help_text="Came into the bucket otherwise than through this portal's buffer.")
+    rows = models.IntegerField(default=0)
+    loaded_rows = models.IntegerField(default=0)
+    duplicate_rows = models.IntegerField(default=0)
+    quarantined_rows = models.IntegerField(default=0)
+    loaded_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "archive object"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LoadProgress(models.Model):
+    """One row: from which name on the loader lists the bucket next. Written by load.py."""
+
+    relist_from = models.CharField(max_length=1024, db_collation="C")
+
+    def __str__(self) -> str:
+        return self.relist_from
+
+
+class Installation(models.Model):
+    """One row is one `userId` that is no placeholder. Its small id is what rollups' sets hold. Written by load.py."""
+
+    id = models.AutoField(primary_key=True)
+    user_id = models.UUIDField(unique=True)
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
+class Event(models.Model):
+    """One row is one event; of several copies, the one received first. Written by load.py.
+
+    A run is an event with `duration_ms`; a `command_error` without is the twin of a run already counted.
+    The columns after `session_id` are those of the contract, by its attributes' names.
+    """
+
+    event_id = models.UUIDField(primary_key=True)
+    event_name = models.CharField(max_length=16)
+    occurred_at = models.DateTimeField(help_text="By the client's clock, corrected; by ours where it is implausible.")
+    received_at = models.DateTimeField()
+    clock_is_server = models.BooleanField(help_text="The client's clock was implausible.")
+    installation = models.ForeignKey(
+        Installation, models.PROTECT, null=True, db_index=False, help_text="None for a placeholder."
+    )
+    placeholder = models.CharField(max_length=32, blank=True)
+    session_id = models.UUIDField()
+    tool_version = models.CharField(max_length=64)
+    command = models.CharField(max_length=255)
+    duration_ms = models.BigIntegerField(null=True)
+    context_tokens = models.BigIntegerField(null=True)
+    prompt_tokens = models.BigIntegerField(null=True)
+    completion_tokens = models.BigIntegerField(null=True)
+    provider = models.CharField(max_length=64, null=True)
+    model = models.CharField(max_length=100, null=True)
+    file_provider = models.CharField(max_length=64, null=True)
+    file_model = models.CharField(max_length=100, null=True)
+    thinking_provider = models.CharField(max_length=64, null=True)
+    thinking_model = models.CharField(max_length=100, null=True)
+    options = models.JSONField(null=True)
+    has_error = models.BooleanField(null=True)
+    error_type = models.CharField(max_length=100, null=True)
+    os = models.CharField(max_length=16, null=True)
+    python_version = models.CharField(max_length=16, null=True)
+    ci = models.BooleanField(null=True)
+    agent = models.CharField(max_length=64, null=True)
+    interactive = models.BooleanField(null=True)
+    lost_count = models.IntegerField(null=True)
+    source_object = models.ForeignKey(LoadedObject, models.PROTECT, db_index=False)
+    source_line = models.IntegerField()
+
+    class Meta:
+        indexes = [
+            # An hour's events, for its rollups; the newest events, for the events list.
+            models.Index(fields=["occurred_at"], name="event_occurred_at"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.event_id)
+
+
+class Quarantined(models.Model):
+    """One row is one archive line that the loader could not read, kept until it can. Written by load.py."""
+
+    source_object = models.ForeignKey(LoadedObject, models.CASCADE)
+    source_line = models.IntegerField()
+    reason = models.CharField(max_length=64)
+    payload = models.BinaryField()
+
+    class Meta:
+        verbose_name = "quarantined line"
+        constraints = [
+            models.UniqueConstraint(fields=["source_object", "source_line"], name="quarantined_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source_object_id}:{self.source_line}"
+
+
+class TouchedHour(models.Model):
+    """One row is an hour whose rollups are older than its events. Written by load.py, removed by rollups.py."""
+
+    hour = models.DateTimeField(primary_key=True)
+
+    def __str__(self) -> str:
+        return self.hour.isoformat()
+
+
+class Rollup(models.Model):
+    """One row is what happened in one period, for one value of one dimension; dimension `total` has the value ''.
+
+    `runs` counts events with a duration, `failures` those of them with `has_error`. The duration histogram holds
+    successful runs only: `duration_counts[i]` of them in bucket `duration_buckets[i]` (rollups.py). `installations` is
+    a serialized roaring bitmap of Installation ids.
+    """
+
+    dimension = models.CharField(max_length=16)
+    value = models.CharField(max_length=255, blank=True)
+    runs = models.IntegerField()
+    failures = models.IntegerField()
+    context_tokens = models.BigIntegerField()
+    prompt_tokens = models.BigIntegerField()
+    completion_tokens = models.BigIntegerField()
+    duration_buckets = ArrayField(models.SmallIntegerField())
+    duration_counts = ArrayField(models.IntegerField())
+    installations = models.BinaryField()
+
+    class Meta:
+        abstract = True
+
+
+class HourlyRollup(Rollup):
+    """One UTC hour, recomputed from its events. Written by rollups.py."""
+
+    hour = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # A dimension's hours in a range; an hour's rows, to replace them.
+            models.UniqueConstraint(fields=["hour", "dimension", "value"], name="hourly_rollup_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.dimension} {self.value}"
+
+
+class DailyRollup(Rollup):
+    """One UTC day, recomputed from its hours. Written by rollups.py."""
+
+    day = models.DateField()
+
+    class Meta:
+        constraints = [
+            # A dimension's days in a range.
+            models.UniqueConstraint(fields=["dimension", "day", "value"], name="daily_rollup_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.dimension} {self.value}"

@@ -1,0 +1,1 @@
+"""Receive events, check them, hold them in a stream, and archive them in batches."""

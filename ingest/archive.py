@@ -1,0 +1,144 @@
+"""Archive: write batches to the bucket, and read them back.
+
+In: archive objects. Out: names, sizes and bytes. Fails: ArchiveUnavailable. Next: analytics/load.py
+
+The only user of the bucket: any S3, configured as a django-storages backend in STORAGES.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
+from django.core.files.storage import storages
+
+from ingest import batches, buffer
+from ingest.batches import ArchiveObject
+from ingest.buffer import Seal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+# A bucket is 100 to 300 ms away: several objects are on their way at the same time.
+PUTS_AT_ONCE = 8
+
+
+class ArchiveUnavailable(Exception):
+    """The bucket did not answer, or not with success; the code says why."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as the bucket lists it."""
+
+    name: str
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An object's bytes as stored, and its metadata."""
+
+    name: str
+    body: bytes
+    metadata: dict[str, str]
+
+
+def archive_due(*, force: bool = False) -> int:
+    """Seal what is due, write each sealed batch, release it. Answers how many rows went into the archive.
+
+    Safe to run at any moment, by any number of processes, killed anywhere: a seal is written under one name, and
+    forgotten only when its object is there.
+    """
+    _client("archive")  # made before the threads: boto3 makes clients in one thread only
+    rows = 0
+    while True:
+        buffer.seal_due(force=force)
+        with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
+            released = sum(pool.map(_archive_batch, buffer.sealed()))
+        rows += released
+        if not released:
+            return rows
+
+
+def _archive_batch(seal: Seal) -> int:
+    started = time.monotonic()
+    lines = buffer.lines(seal)
+    if len(lines) != seal.rows:
+        return 0  # released by another process since it was listed
+    name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
+    put(batches.archive_object(name, lines))
+    rows = buffer.release(seal)
+    logger.info("archived %s rows=%d ms=%d", name, rows, (time.monotonic() - started) * 1000)
+    return rows
+
+
+def put(item: ArchiveObject) -> None:
+    """Write an object, unless one of its name is there: then it was written before. Raises ArchiveUnavailable."""
+    with _bucket_errors():
+        try:
+            _client("archive").put_object(
+                Bucket=settings.ARCHIVE_BUCKET,
+                Key=item.name,
+                Body=item.body,
+                ContentType="application/gzip",
+                Metadata=item.metadata,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
+                raise
+
+
+def listing(*, start_after: str = "") -> Iterator[Listed]:
+    """Every object whose name sorts after `start_after`, in the order of names. Raises ArchiveUnavailable."""
+    pages = _client("archive_read").get_paginator("list_objects_v2")
+    with _bucket_errors():
+        for page in pages.paginate(Bucket=settings.ARCHIVE_BUCKET, StartAfter=start_after):
+            for entry in page.get("Contents", []):
+                yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+
+
+def get(name: str) -> Fetched:
+    """One object, whole. Raises ArchiveUnavailable."""
+    with _bucket_errors():
+        answer = _client("archive_read").get_object(Bucket=settings.ARCHIVE_BUCKET, Key=name)
+        return Fetched(name, answer["Body"].read(), answer["Metadata"])
+
+
+def metadata(name: str) -> dict[str, str]:
+    """One object's metadata. Raises ArchiveUnavailable."""
+    with _bucket_errors():
+        return _client("archive_read").head_object(Bucket=settings.ARCHIVE_BUCKET, Key=name)["Metadata"]
+
+
+@contextmanager
+def _bucket_errors() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        raise ArchiveUnavailable(_code(error)) from error
+    except BotoCoreError as error:
+        raise ArchiveUnavailable(type(error).__name__) from error
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "unknown")
+
+
+@cache
+def _client(alias: str) -> "S3Client":
+    """The storage's own boto3 client: its API has no conditional put, no metadata and no start-after.
+
+    Clients are safe to share between threads (boto3 guide, "Clients"); sessions, which make them, are not.
+    """
+    return cast("S3Client", storages[alias].connection.meta.client)  # type: ignore[attr-defined]

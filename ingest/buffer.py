@@ -1,0 +1,176 @@
+"""Buffer: hold accepted events until their batch is in the archive.
+
+In: archive lines (bytes). Out: sealed batches of at most BATCH_MAX_ROWS lines and BATCH_MAX_BYTES.
+Fails: BufferUnavailable, BufferFull. Next: batches.py
+
+The only user of the stream. Each change is one script, so it happens whole or not at all, whoever is killed when.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+# One hash tag, so that every script finds all of its keys on one node of a cluster.
+STREAM = "{vibetel}:events"
+BUFFER = "{vibetel}:buffer"  # hash: bytes, sealed_until, identity
+SEALS = "{vibetel}:seals"  # hash: first id -> "last id, rows, bytes"
+COUNTERS = "{vibetel}:counters"  # hash: the books' terms -> events
+FINISHED = "{vibetel}:finished"  # hash: periodic job -> Unix seconds
+
+_SEALS_PER_CALL = 50
+
+_Entries = list[tuple[bytes, dict[bytes, bytes]]]  # what XRANGE answers; redis-py's types also allow for decoded text
+
+
+class BufferUnavailable(Exception):
+    """Redis did not answer within a second, or not with success."""
+
+
+class BufferFull(Exception):
+    """BUFFER_MAX_ROWS or BUFFER_MAX_BYTES are waiting already."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Which rows are one batch, for good: the stream ids of its first and last, how many, their bytes.
+
+    `identity` tells this stream from any other that ever wrote to the bucket.
+    """
+
+    first_id: str
+    last_id: str
+    rows: int
+    bytes: int
+    identity: str
+
+    @property
+    def first_ms(self) -> int:
+        """When its first row was accepted, by Redis's clock, in Unix milliseconds."""
+        return _milliseconds(self.first_id)
+
+
+@cache
+def connection() -> redis.Redis:
+    """The connection pool of this process. Nothing waits longer than a second for Redis, and nothing is sent twice."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+    )
+
+
+@cache
+def _script(name: str) -> Script:
+    return connection().register_script((Path(__file__).parent / "lua" / f"{name}.lua").read_text())
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise BufferUnavailable(type(error).__name__) from error
+
+
+def push(lines: Sequence[bytes], *, received: int, counts: Mapping[str, int]) -> None:
+    """Append the lines and count: `received` events came, of which `len(lines)` are accepted and `counts` otherwise.
+
+    When this returns the lines are on Redis's disk. Raises BufferFull, BufferUnavailable; then none of them is there,
+    except where Redis took them and its answer was lost.
+    """
+    pairs = [part for pair in counts.items() for part in pair]
+    arguments = [settings.BUFFER_MAX_ROWS, settings.BUFFER_MAX_BYTES, received, len(counts), *pairs, *lines]
+    with _redis_errors():
+        if not _script("push")([STREAM, BUFFER, COUNTERS], arguments):
+            raise BufferFull
+
+
+def seal_due(*, force: bool = False) -> int:
+    """Seal each batch that is due: full by rows or bytes, or its first row older than BATCH_MAX_SECONDS.
+
+    With `force`, what waits is due at once. Answers how many seals were made, at most 50 in a call.
+    """
+    max_age_ms = 0 if force else settings.BATCH_MAX_SECONDS * 1000
+    arguments = [settings.BATCH_MAX_ROWS, settings.BATCH_MAX_BYTES, max_age_ms, _SEALS_PER_CALL]
+    with _redis_errors():
+        return cast(int, _script("seal")([STREAM, BUFFER, SEALS], arguments))
+
+
+def sealed() -> list[Seal]:
+    """The seals whose batches are not released yet, oldest first."""
+    with _redis_errors():
+        connection().hsetnx(BUFFER, "identity", secrets.token_hex(16))
+        identity = cast(bytes, connection().hget(BUFFER, "identity")).decode()
+        found = cast(dict[bytes, bytes], connection().hgetall(SEALS))
+    seals = []
+    for first_id, value in found.items():
+        last_id, rows, size = value.decode().split()
+        seals.append(Seal(first_id.decode(), last_id, int(rows), int(size), identity))
+    return sorted(seals, key=lambda seal: _position(seal.first_id))
+
+
+def lines(seal: Seal) -> list[bytes]:
+    """The rows of a sealed batch, in order; none where it has been released meanwhile."""
+    with _redis_errors():
+        entries = cast(_Entries, connection().xrange(STREAM, seal.first_id, seal.last_id))
+    return [fields[b"line"] for _, fields in entries]
+
+
+def release(seal: Seal) -> int:
+    """Forget a batch that is in the archive, and count it as archived. Answers its rows; 0 where that was done."""
+    with _redis_errors():
+        return cast(int, _script("release")([STREAM, BUFFER, SEALS, COUNTERS], [seal.first_id]))
+
+
+def oldest_waiting_ms() -> int | None:
+    """When the oldest row that is not released was accepted, by Redis's clock, in Unix milliseconds."""
+    with _redis_errors():
+        entries = cast(_Entries, connection().xrange(STREAM, count=1))
+    return _milliseconds(entries[0][0].decode()) if entries else None
+
+
+def now_ms() -> int:
+    """Redis's clock, in Unix milliseconds: the one clock that all of this runs by."""
+    with _redis_errors():
+        seconds, microseconds = connection().time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def counters() -> dict[str, int]:
+    """The books' terms up to the archive, and `waiting`, as of one moment."""
+    with _redis_errors():
+        with connection().pipeline() as both:
+            both.hgetall(COUNTERS)
+            both.xlen(STREAM)
+            counts, waiting = both.execute()
+    return {name.decode(): int(value) for name, value in counts.items()} | {"waiting": waiting}
+
+
+def note_finished(job: str) -> None:
+    """Note that a periodic job just finished; /readyz shows when."""
+    with _redis_errors():
+        connection().hset(FINISHED, job, now_ms() // 1000)
+
+
+def finished() -> dict[str, int]:
+    """When each periodic job last finished, in Unix seconds."""
+    with _redis_errors():
+        found = cast(dict[bytes, bytes], connection().hgetall(FINISHED))
+    return {job.decode(): int(value) for job, value in found.items()}
+
+
+def _position(stream_id: str) -> tuple[int, int]:
+    milliseconds, sequence = stream_id.split("-")
+    return int(milliseconds), int(sequence)
+
+
+def _milliseconds(stream_id: str) -> int:
+    return _position(stream_id)[0]

@@ -1,0 +1,271 @@
+"""Check: what a client sent, against the contract.
+
+In: one request's body (bytes) and when it came. Out: a verdict per event: the final archive line, or a reject code and
+the field's name, never the value.
+Fails: BodyRejected, where the body as a whole is no envelope. Next: buffer.py
+
+Pure: no clock, no settings, no network. Nobody parses an accepted line again before the load.
+"""
+
+import hmac
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from vibetel_client import contract
+from vibetel_client.contract import Field, Kind
+from vibetel_client.event_id import uuid7
+
+# Further off than this, the client's clock is wrong (wire-format.md, "Envelope, answer, archive line").
+OLDEST_PLAUSIBLE = timedelta(days=31)
+NEWEST_PLAUSIBLE = timedelta(minutes=5)
+
+
+class BodyRejected(Exception):
+    """The body as a whole was refused: `bad_json`, `missing_data` or `too_many_events`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _FieldRejected(Exception):
+    def __init__(self, reason: str, name: str) -> None:
+        super().__init__(reason, name)
+        self.reason = reason
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An event that keeps the contract, as its archive line (UTF-8 JSON without the newline)."""
+
+    line: bytes
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An event that breaks the contract: the reject code, and the field's wire name where one is to blame."""
+
+    reason: str
+    field: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdicts of one body, in its order; `dropped` counts fields and options that are not on the list."""
+
+    verdicts: list[Accepted | Rejected]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """What the checks of one body's events have in common."""
+
+    received_at: datetime
+    clock_offset: timedelta
+    identity_hash_key: bytes
+
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def check(body: bytes, *, received_at: datetime, identity_hash_key: bytes, events_max_count: int) -> Checked:
+    """Check every event of an envelope `{"data": {…}}` or `{"sentAt": "…", "data": [{…}, …]}`.
+
+    An empty list of events has no verdicts. Raises BodyRejected.
+    """
+    try:
+        envelope = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BodyRejected("bad_json") from error
+    if not isinstance(envelope, dict) or (not envelope.get("data") and envelope.get("data") != []):
+        raise BodyRejected("missing_data")
+    events = envelope["data"] if isinstance(envelope["data"], list) else [envelope["data"]]
+    if len(events) > events_max_count:
+        raise BodyRejected("too_many_events")
+    arrival = _Arrival(received_at, _clock_offset(envelope.get("sentAt"), received_at), identity_hash_key)
+    dropped: Counter[str] = Counter()
+    return Checked([_verdict(event, arrival, dropped) for event in events], dropped)
+
+
+def _clock_offset(sent_at: object, received_at: datetime) -> timedelta:
+    """How far the server's clock is ahead of the sender's; zero where the sender did not say."""
+    sent = _parse_timestamp(sent_at)
+    return received_at - sent if sent else timedelta()
+
+
+def _verdict(event: object, arrival: _Arrival, dropped: Counter[str]) -> Accepted | Rejected:
+    if not isinstance(event, dict):
+        return Rejected("bad_type", "data")
+    name = event.get("eventName")
+    if name is None:
+        return Rejected("missing_field", "eventName")
+    if name not in contract.EVENT_NAMES:
+        return Rejected("unknown_event", "eventName")
+    line: dict[str, object] = {}
+    try:
+        for spec in contract.FIELDS:
+            value = event.get(spec.name)
+            if value is not None:
+                line[spec.name] = _RULES[spec.kind](value, spec, arrival, dropped)
+            elif name in spec.required_for:
+                raise _FieldRejected("missing_field", spec.name)
+    except _FieldRejected as rejected:
+        return Rejected(rejected.reason, rejected.name)
+    _count_unlisted(event, _FIELD_NAMES, dropped)
+    return Accepted(_encode(_sealed_with_arrival(line, arrival)))
+
+
+def _sealed_with_arrival(line: dict[str, object], arrival: _Arrival) -> dict[str, object]:
+    """The archive line: the contract's keys in its order, then eventId, receivedAt, schemaVersion and marks."""
+    event_id = line.pop("eventId", None) or str(uuid7(int(arrival.received_at.timestamp() * 1000)))
+    occurred_at = line["timestamp"]
+    assert isinstance(occurred_at, datetime)
+    corrected = occurred_at + arrival.clock_offset
+    plausible = arrival.received_at - OLDEST_PLAUSIBLE <= corrected <= arrival.received_at + NEWEST_PLAUSIBLE
+    line["timestamp"] = _format_timestamp(corrected if plausible else arrival.received_at)
+    line["eventId"] = event_id
+    line["receivedAt"] = _format_timestamp(arrival.received_at)
+    line["schemaVersion"] = contract.SCHEMA_VERSION
+    if not plausible:
+        line["clock"] = "server"
+    return line
+
+
+# -- One rule a kind --------------------------------------------------------------------------------------------------
+
+
+def _event_name(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    return value  # looked up before any other field
+
+
+def _user_id(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    """A UUID or a placeholder; any other string, which may be an e-mail address, becomes a keyed hash in UUID form."""
+    text = _text(value, spec.name)
+    if text in contract.PLACEHOLDER_USER_IDS:
+        return text
+    return _parse_uuid(text) or _hashed_id(text, arrival.identity_hash_key)
+
+
+def _uuid(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    parsed = _parse_uuid(_text(value, spec.name))
+    if parsed is None:
+        raise _FieldRejected("bad_value", spec.name)
+    return parsed
+
+
+def _timestamp(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    parsed = _parse_timestamp(_text(value, spec.name))
+    if parsed is None:
+        raise _FieldRejected("bad_value", spec.name)
+    return parsed
+
+
+def _identifier(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    """A string that looks like what the field may hold; any other, which may be free text, becomes `other`."""
+    text = _text(value, spec.name)
+    assert spec.pattern is not None
+    return text if spec.pattern.fullmatch(text) else contract.OTHER
+
+
+def _choice(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    text = _text(value, spec.name)
+    return text if text in spec.choices else contract.OTHER
+
+
+def _count(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _FieldRejected("bad_type", spec.name)
+    if not 0 <= value <= spec.maximum:
+        raise _FieldRejected("bad_value", spec.name)
+    return value
+
+
+def _flag(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    if not isinstance(value, bool):
+        raise _FieldRejected("bad_type", spec.name)
+    return value
+
+
+def _options(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
+    """The listed options only, in the contract's order; a string that is no listed choice becomes `true`."""
+    if not isinstance(value, dict):
+        raise _FieldRejected("bad_type", spec.name)
+    _count_unlisted(value, _OPTION_NAMES, dropped)
+    kept: dict[str, object] = {}
+    for option in contract.OPTIONS:
+        given = value.get(option.name)
+        if given is None:
+            continue
+        if isinstance(given, bool) or (isinstance(given, str) and given in option.choices):
+            kept[option.name] = given
+        elif isinstance(given, str):
+            kept[option.name] = True
+        elif option.kind is Kind.COUNT and isinstance(given, int) and 0 <= given <= option.maximum:
+            kept[option.name] = given
+        else:
+            dropped[f"options.{option.name}"] += 1
+    return kept
+
+
+_RULES: Mapping[Kind, Callable[[object, Field, _Arrival, Counter[str]], object]] = {
+    Kind.EVENT_NAME: _event_name,
+    Kind.USER_ID: _user_id,
+    Kind.UUID: _uuid,
+    Kind.TIMESTAMP: _timestamp,
+    Kind.IDENTIFIER: _identifier,
+    Kind.CHOICE: _choice,
+    Kind.COUNT: _count,
+    Kind.FLAG: _flag,
+    Kind.OPTIONS: _options,
+}
+
+# -- Values -----------------------------------------------------------------------------------------------------------
+
+_FIELD_NAMES = frozenset(spec.name for spec in contract.FIELDS)
+_OPTION_NAMES = frozenset(option.name for option in contract.OPTIONS)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise _FieldRejected("bad_type", name)
+    return value
+
+
+def _count_unlisted(given: Mapping[str, object], listed: frozenset[str], dropped: Counter[str]) -> None:
+    """Count what is not on the list without keeping its name: names are free text, too."""
+    unlisted = len(given.keys() - listed)
+    if unlisted:
+        dropped["options" if listed is _OPTION_NAMES else "fields"] += unlisted
+
+
+def _parse_uuid(text: str) -> str | None:
+    return text.lower() if _UUID.fullmatch(text) else None
+
+
+def _hashed_id(text: str, key: bytes) -> str:
+    digest = hmac.digest(key, text.encode("utf-8", "surrogatepass"), "sha256")
+    return str(uuid.UUID(bytes=digest[:16], version=5))
+
+
+def _parse_timestamp(value: object) -> datetime | None:
+    """An aware UTC time, or None for what is no ISO 8601 time with a zone."""
+    if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value):
+        return None
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _format_timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

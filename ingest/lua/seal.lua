@@ -1,0 +1,37 @@
+-- Seal every batch that is due: fix, for good, which rows belong to it.
+-- KEYS: stream, buffer (hash), seals (hash: first id -> last id, rows, bytes)
+-- ARGV: max rows, max bytes, max age of a batch's first row in ms, most seals in one call
+-- Answers how many seals were made.
+local max_rows, max_bytes, max_age_ms, max_seals =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local sealed_until = redis.call('HGET', KEYS[2], 'sealed_until') or '0-0'
+local made = 0
+
+while made < max_seals do
+  local entries = redis.call('XRANGE', KEYS[1], '(' .. sealed_until, '+', 'COUNT', max_rows)
+  if #entries == 0 then
+    break
+  end
+  local rows, bytes, full = 0, 0, #entries == max_rows
+  for i = 1, #entries do
+    local size = #entries[i][2][2] + 1 -- a line and its newline
+    if rows > 0 and bytes + size > max_bytes then
+      full = true
+      break
+    end
+    rows, bytes = rows + 1, bytes + size
+  end
+  local first, last = entries[1][1], entries[rows][1]
+  local age_ms = now_ms - tonumber(string.match(first, '^%d+'))
+  -- A negative age is a clock that was set back: waiting for it to catch up could take for ever.
+  if not full and age_ms >= 0 and age_ms < max_age_ms then
+    break
+  end
+  redis.call('HSET', KEYS[3], first, last .. ' ' .. rows .. ' ' .. bytes)
+  redis.call('HSET', KEYS[2], 'sealed_until', last)
+  sealed_until = last
+  made = made + 1
+end
+return made

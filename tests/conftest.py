@@ -1,0 +1,45 @@
+"""Fixtures: the real stores, empty."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.core.files.storage import storages
+from pytest_django.fixtures import Settings
+
+from ingest import archive, buffer
+
+
+@pytest.fixture
+def empty_buffer() -> Iterator[None]:
+    """The tests' own Redis with nothing in it."""
+    buffer.connection().flushdb()
+    yield
+    buffer.connection().flushdb()
+
+
+@pytest.fixture
+def redis_away(settings: Settings) -> Iterator[None]:
+    """A Redis that refuses connections."""
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    _forget_connections()
+    yield
+    _forget_connections()
+
+
+def _forget_connections() -> None:
+    buffer.connection.cache_clear()
+    buffer._script.cache_clear()
+
+
+@pytest.fixture
+def empty_bucket() -> None:
+    """The tests' own bucket with nothing in it."""
+    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
+    for listed in archive.listing():
+        writer.delete_object(Bucket=settings.ARCHIVE_BUCKET, Key=listed.name)
+
+
+@pytest.fixture
+def empty_stores(empty_buffer: None, empty_bucket: None, db: None) -> None:
+    """Redis, bucket and Postgres with nothing in them."""

@@ -1,0 +1,74 @@
+"""Archive: each accepted event in exactly one object, whoever is killed when."""
+
+import gzip
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from ingest import archive, batches, buffer
+from ingest.archive import ArchiveUnavailable
+from tests.events import line
+
+pytestmark = pytest.mark.usefixtures("empty_buffer", "empty_bucket")
+
+
+def push(count: int) -> list[bytes]:
+    lines = [line() for _ in range(count)]
+    buffer.push(lines, received=count, counts={})
+    return lines
+
+
+def archived_lines() -> list[bytes]:
+    return [
+        text for listed in archive.listing() for text in gzip.decompress(archive.get(listed.name).body).splitlines()
+    ]
+
+
+def test_archive_due_writes_objects_of_a_hundred_rows_at_most() -> None:
+    lines = push(250)
+    assert archive.archive_due(force=True) == 250
+    assert sorted(archived_lines()) == sorted(lines)
+    assert sorted(int(archive.metadata(item.name)["rows"]) for item in archive.listing()) == [50, 100, 100]
+    assert buffer.counters()["archived"] == 250
+
+
+def test_archive_due_again_changes_nothing() -> None:
+    push(10)
+    archive.archive_due(force=True)
+    before = list(archive.listing())
+    assert archive.archive_due(force=True) == 0
+    assert list(archive.listing()) == before
+
+
+def test_archive_due_leaves_what_is_not_due() -> None:
+    push(10)
+    assert archive.archive_due() == 0
+    assert list(archive.listing()) == []
+
+
+def test_archive_due_by_many_at_once_writes_each_event_once() -> None:
+    lines = push(500)
+    with ThreadPoolExecutor(4) as pool:
+        rows = sum(pool.map(lambda _: archive.archive_due(force=True), range(4)))
+    assert rows == 500
+    assert sorted(archived_lines()) == sorted(lines)
+
+
+def test_archive_due_after_a_kill_between_put_and_release() -> None:
+    lines = push(100)
+    buffer.seal_due()
+    (seal,) = buffer.sealed()
+    name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
+    archive.put(batches.archive_object(name, buffer.lines(seal)))
+    assert archive.archive_due() == 100
+    assert archived_lines() == lines
+
+
+def test_archive_due_keeps_what_the_bucket_refuses(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(100)
+    settings.ARCHIVE_BUCKET = "no-such-bucket"
+    with pytest.raises(ArchiveUnavailable):
+        archive.archive_due()
+    assert buffer.counters()["waiting"] == 100
+    settings.ARCHIVE_BUCKET = "events"

@@ -1,0 +1,131 @@
+"""Buffer: what is pushed is sealed once, in order, within the bounds, and forgotten only when released."""
+
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import ANY
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from ingest import buffer
+from ingest.buffer import BufferFull, BufferUnavailable
+
+pytestmark = pytest.mark.usefixtures("empty_buffer")
+
+
+def push(*lines: bytes) -> None:
+    buffer.push(lines, received=len(lines), counts={})
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+def test_push_counts_what_came() -> None:
+    buffer.push([b"a", b"b"], received=5, counts={"rejected:bad_json": 3})
+    assert buffer.counters() == {"received": 5, "accepted": 2, "rejected:bad_json": 3, "waiting": 2}
+
+
+def test_push_refuses_all_lines_above_the_bound_in_rows(settings: Settings) -> None:
+    settings.BUFFER_MAX_ROWS = 3
+    push(b"a", b"b")
+    with pytest.raises(BufferFull):
+        push(b"c", b"d")
+    assert buffer.counters() == {"received": 4, "accepted": 2, "unavailable": 2, "waiting": 2}
+
+
+def test_push_refuses_all_lines_above_the_bound_in_bytes(settings: Settings) -> None:
+    settings.BUFFER_MAX_BYTES = 10
+    push(b"12345")
+    with pytest.raises(BufferFull):
+        push(b"123456")
+    buffer.seal_due(force=True)
+    buffer.release(buffer.sealed()[0])
+    push(b"123456")
+
+
+def test_push_says_where_redis_is_away(redis_away: None) -> None:
+    with pytest.raises(BufferUnavailable):
+        push(b"a")
+
+
+def test_seal_waits_for_a_batch_to_be_due() -> None:
+    push(*numbered(99))
+    assert buffer.seal_due() == 0
+    assert buffer.sealed() == []
+
+
+def test_seal_takes_full_batches_in_order() -> None:
+    push(*numbered(250))
+    assert buffer.seal_due() == 2
+    first, second = buffer.sealed()
+    assert buffer.lines(first) + buffer.lines(second) == numbered(200)
+
+
+def test_seal_takes_a_batch_whose_first_row_is_old(settings: Settings) -> None:
+    push(b"a")
+    settings.BATCH_MAX_SECONDS = 0
+    assert buffer.seal_due() == 1
+
+
+def test_seal_keeps_a_batch_within_its_bytes(settings: Settings) -> None:
+    settings.BATCH_MAX_BYTES = 10
+    push(b"1234", b"1234", b"1234")
+    buffer.seal_due(force=True)
+    assert [(seal.rows, seal.bytes) for seal in buffer.sealed()] == [(2, 10), (1, 5)]
+
+
+def test_seal_takes_a_line_that_is_larger_than_a_batch_by_itself(settings: Settings) -> None:
+    settings.BATCH_MAX_BYTES = 3
+    push(b"12345", b"1")
+    buffer.seal_due(force=True)
+    assert [seal.rows for seal in buffer.sealed()] == [1, 1]
+
+
+def test_seal_twice_changes_nothing() -> None:
+    push(*numbered(100))
+    assert buffer.seal_due() == 1
+    before = buffer.sealed()
+    assert buffer.seal_due() == 0
+    assert buffer.sealed() == before
+
+
+def test_seal_is_not_widened_by_what_comes_later() -> None:
+    push(*numbered(3))
+    buffer.seal_due(force=True)
+    push(b"later")
+    (seal,) = buffer.sealed()
+    assert buffer.lines(seal) == numbered(3)
+
+
+def test_seal_by_many_at_once_puts_each_row_into_one_batch() -> None:
+    push(*numbered(500))
+    with ThreadPoolExecutor(8) as pool:
+        made = sum(pool.map(lambda _: buffer.seal_due(force=True), range(8)))
+    assert made == 5
+    assert [line for seal in buffer.sealed() for line in buffer.lines(seal)] == numbered(500)
+
+
+def test_release_forgets_and_counts_once() -> None:
+    push(*numbered(100))
+    buffer.seal_due()
+    (seal,) = buffer.sealed()
+    assert buffer.release(seal) == 100
+    assert buffer.release(seal) == 0
+    assert buffer.counters() == {"received": 100, "accepted": 100, "archived": 100, "waiting": 0}
+    assert buffer.lines(seal) == []
+
+
+def test_release_leaves_other_batches() -> None:
+    push(*numbered(200))
+    buffer.seal_due()
+    _, second = buffer.sealed()
+    buffer.release(second)
+    (left,) = buffer.sealed()
+    assert buffer.lines(left) == numbered(100)
+
+
+def test_oldest_waiting_is_none_when_nothing_waits() -> None:
+    assert buffer.oldest_waiting_ms() is None
+    push(b"a")
+    assert buffer.oldest_waiting_ms() == ANY
+    assert 0 <= buffer.now_ms() - (buffer.oldest_waiting_ms() or 0) < 60_000

@@ -1,0 +1,183 @@
+"""Check: what passes, what is refused and why, and what is taken out before anything is kept."""
+
+import json
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest import checks
+from ingest.checks import Accepted, BodyRejected, Checked, Rejected
+from tests.events import KEY, NOON, body, event
+
+GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*.json"))
+
+
+def check(content: bytes, received_at: Any = NOON) -> Checked:
+    return checks.check(content, received_at=received_at, identity_hash_key=KEY, events_max_count=500)
+
+
+def archived(**changes: Any) -> dict[str, Any]:
+    (verdict,) = check(body(event(**changes))).verdicts
+    assert isinstance(verdict, Accepted), verdict
+    line = json.loads(verdict.line)
+    assert isinstance(line, dict)
+    return line
+
+
+def refused(**changes: Any) -> Rejected:
+    (verdict,) = check(body(event(**changes))).verdicts
+    assert isinstance(verdict, Rejected), verdict
+    return verdict
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_check_makes_the_golden_line(path: Path) -> None:
+    golden = json.loads(path.read_text())
+    received_at = checks._parse_timestamp(golden["receivedAt"])
+    (verdict,) = check(body(golden["sent"]), received_at).verdicts
+    assert isinstance(verdict, Accepted)
+    line = json.loads(verdict.line)
+    assert list(line) == list(golden["archived"])
+    if golden["archived"]["eventId"] is None:
+        assert uuid.UUID(line.pop("eventId")).version == 7
+        del golden["archived"]["eventId"]
+    assert line == golden["archived"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "bad_json"),
+        (b"{", "bad_json"),
+        (b"\xff\xfe", "bad_json"),
+        (b'{"data":NaN}', "bad_json"),
+        (b"[" * 100_000, "bad_json"),
+        (b"{}", "missing_data"),
+        (b"[]", "missing_data"),
+        (b'"data"', "missing_data"),
+        (b'{"data":null}', "missing_data"),
+        (b'{"data":{}}', "missing_data"),
+        (b'{"data":""}', "missing_data"),
+    ],
+)
+def test_check_refuses_what_is_no_envelope(content: bytes, reason: str) -> None:
+    with pytest.raises(BodyRejected) as refusal:
+        check(content)
+    assert refusal.value.reason == reason
+
+
+def test_check_refuses_too_many_events() -> None:
+    with pytest.raises(BodyRejected, match="too_many_events"):
+        check(body(*[event() for _ in range(501)]))
+
+
+def test_check_of_an_empty_array_has_no_verdicts() -> None:
+    assert check(b'{"data":[]}').verdicts == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"eventName": None}, "missing_field", "eventName"),
+        ({"eventName": "page_view"}, "unknown_event", "eventName"),
+        ({"eventName": ["command_executed"]}, "unknown_event", "eventName"),
+        ({"userId": None}, "missing_field", "userId"),
+        ({"userId": 7}, "bad_type", "userId"),
+        ({"sessionId": "not a uuid"}, "bad_value", "sessionId"),
+        ({"timestamp": "yesterday"}, "bad_value", "timestamp"),
+        ({"timestamp": "2026-11-22T12:00:00"}, "bad_value", "timestamp"),
+        ({"timestamp": "2026-02-30T12:00:00Z"}, "bad_value", "timestamp"),
+        ({"timestamp": "0001-01-01T00:00:00+23:59"}, "bad_value", "timestamp"),
+        ({"duration": None}, "missing_field", "duration"),
+        ({"duration": -1}, "bad_value", "duration"),
+        ({"duration": 10**30}, "bad_value", "duration"),
+        ({"duration": 1.5}, "bad_type", "duration"),
+        ({"duration": True}, "bad_type", "duration"),
+        ({"duration": "12"}, "bad_type", "duration"),
+        ({"promptTokens": 10**12}, "bad_value", "promptTokens"),
+        ({"hasError": "false"}, "bad_type", "hasError"),
+        ({"options": []}, "bad_type", "options"),
+        ({"command": {"a": 1}}, "bad_type", "command"),
+        ({"eventId": "1"}, "bad_value", "eventId"),
+    ],
+)
+def test_check_refuses_a_broken_value(changes: dict[str, Any], reason: str, field: str) -> None:
+    assert refused(**changes) == Rejected(reason, field)
+
+
+def test_check_judges_each_event_of_an_array() -> None:
+    verdicts = check(body(event(), "text", event(duration=-1), event())).verdicts
+    assert [type(verdict) for verdict in verdicts] == [Accepted, Rejected, Rejected, Accepted]
+
+
+@pytest.mark.parametrize("field", ["command", "provider", "model", "errorType", "toolVersion"])
+@pytest.mark.parametrize(
+    "text", ["/home/alice/x", "alice@example.com", "https://x.example/?q=1", "what is\nthis", "\u202eevil", ""]
+)
+def test_check_folds_free_text_to_other(field: str, text: str) -> None:
+    assert archived(**{field: text})[field] == "other"
+
+
+def test_check_hashes_a_user_id_that_is_no_uuid() -> None:
+    first, again = archived(userId="alice@example.com")["userId"], archived(userId="alice@example.com")["userId"]
+    assert first == again == str(uuid.UUID(first))
+    assert first != archived(userId="bob@example.com")["userId"]
+
+
+@pytest.mark.parametrize("placeholder", ["anonymous_opt_out", "anonymous_pending_prompt"])
+def test_check_keeps_a_placeholder(placeholder: str) -> None:
+    assert archived(userId=placeholder)["userId"] == placeholder
+
+
+def test_check_keeps_listed_options_only_and_counts_the_others() -> None:
+    given = {
+        "debug": True,
+        "maxTokens": 7,
+        "reasoningEffort": "high",
+        "saveTo": "/x",
+        "query": "secret",
+        "timeout": [1],
+    }
+    checked = check(body(event(options=given, note="secret", errorMessage="secret")))
+    (verdict,) = checked.verdicts
+    assert isinstance(verdict, Accepted)
+    assert json.loads(verdict.line)["options"] == {
+        "debug": True,
+        "maxTokens": 7,
+        "saveTo": True,
+        "reasoningEffort": "high",
+    }
+    assert b"secret" not in verdict.line
+    assert checked.dropped == {"fields": 2, "options": 1, "options.timeout": 1}
+
+
+def test_check_lets_free_text_pass_in_no_option() -> None:
+    assert archived(options={"debug": "a secret", "reasoningEffort": "a secret"})["options"] == {
+        "debug": True,
+        "reasoningEffort": True,
+    }
+
+
+def test_check_corrects_a_wrong_clock_by_sent_at() -> None:
+    sent = event(timestamp="2031-01-01T00:00:00.000Z")
+    envelope = {"sentAt": "2031-01-01T00:10:00.000Z", "data": [sent]}
+    (verdict,) = check(json.dumps(envelope).encode()).verdicts
+    assert isinstance(verdict, Accepted)
+    line = json.loads(verdict.line)
+    assert line["timestamp"] == "2026-11-22T11:50:00.000Z"
+    assert "clock" not in line
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-31, seconds=-1), timedelta(minutes=5, seconds=1)])
+def test_check_puts_the_servers_time_for_an_implausible_one(off: timedelta) -> None:
+    line = archived(timestamp=(NOON + off).isoformat())
+    assert line["timestamp"] == line["receivedAt"] == "2026-11-22T12:00:00.000Z"
+    assert line["clock"] == "server"
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-31), timedelta(minutes=5)])
+def test_check_believes_a_plausible_time(off: timedelta) -> None:
+    assert "clock" not in archived(timestamp=(NOON + off).isoformat())

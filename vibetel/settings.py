@@ -1,0 +1,175 @@
+"""Settings, all from the environment; docs/settings.md says what each is for.
+
+The sections follow an event on its way. With none set, the embedded servers of DATA_DIR stand in (vibetel/embedded).
+"""
+
+import os
+from pathlib import Path
+
+import dj_database_url
+from botocore.config import Config
+
+from vibetel import embedded
+from vibetel.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# -- Place ------------------------------------------------------------------------------------------------------------
+
+DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "portal").absolute()  # the embedded servers' data and secrets
+env = Environment(os.environ, fallback=embedded.environment(DATA_DIR, os.environ))
+PORT = env.positive("PORT", 8000)  # where `manage.py up` serves the portal
+
+# -- Secrets ----------------------------------------------------------------------------------------------------------
+
+SECRET_KEY = env.text("SECRET_KEY")  # signs sessions; may be changed, everybody logs in again
+IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids that are no UUIDs; never change it
+
+# -- Ingest: POST, check, buffer --------------------------------------------------------------------------------------
+
+REDIS_URL = env.text("REDIS_URL")
+EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request
+BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request
+BUFFER_MAX_ROWS = env.positive("BUFFER_MAX_ROWS", 1_000_000)  # events waiting for the archive; above: 503
+BUFFER_MAX_BYTES = env.positive(
+    "BUFFER_MAX_BYTES", 512 * 1_048_576
+)  # their lines' bytes, at most half of Redis's memory
+
+# -- Batch and archive ------------------------------------------------------------------------------------------------
+
+BATCH_MAX_ROWS = env.positive("BATCH_MAX_ROWS", 100)
+BATCH_MAX_BYTES = env.positive("BATCH_MAX_BYTES", 10_485_760)  # of uncompressed lines
+BATCH_MAX_SECONDS = env.positive("BATCH_MAX_SECONDS", 5)  # from a batch's first row until it is due
+ARCHIVE_BUCKET = env.text("ARCHIVE_BUCKET")
+
+
+def _archive(role: str) -> dict[str, object]:
+    """A django-storages backend on the bucket, with the keys of one role (WRITE or READ).
+
+    A process that has no business with the bucket, such as the web process, runs without keys: it fails when it
+    uses them, not when it starts.
+    """
+    return {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": ARCHIVE_BUCKET,
+            "endpoint_url": env.text("ARCHIVE_ENDPOINT_URL", "") or None,
+            "region_name": env.text("ARCHIVE_REGION", "auto"),
+            "access_key": env.text(f"ARCHIVE_{role}_ACCESS_KEY_ID", "") or None,
+            "secret_key": env.text(f"ARCHIVE_{role}_SECRET_ACCESS_KEY", "") or None,
+            "client_config": Config(
+                s3={"addressing_style": "path"},
+                signature_version="s3v4",
+                # R2 knows no CRC trailers: checksums only where S3 demands them.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                connect_timeout=5,
+                read_timeout=30,
+                retries={"mode": "standard", "max_attempts": 3},
+                max_pool_connections=16,
+            ),
+        },
+    }
+
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "archive": _archive("WRITE"),
+    "archive_read": _archive("READ"),
+}
+
+# -- Load -------------------------------------------------------------------------------------------------------------
+
+DATABASES = {"default": env.parsed("DATABASE_URL", lambda url: dj_database_url.parse(url, conn_max_age=60))}
+LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    # A look that was not taken before the next is due is dropped: looks expire rather than pile up.
+    "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 1.0, "options": {"expires": 1.0}},
+    "load": {
+        "task": "analytics.tasks.load_new_objects",
+        "schedule": float(LOAD_INTERVAL_SECONDS),
+        "options": {"expires": float(LOAD_INTERVAL_SECONDS)},
+    },
+    "load-missed": {
+        "task": "analytics.tasks.load_missed_objects",
+        "schedule": 86_400.0,
+        "options": {"expires": 3600.0},
+    },
+}
+
+# -- Portal -----------------------------------------------------------------------------------------------------------
+
+DEBUG = False
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", "")
+ROOT_URLCONF = "vibetel.urls"
+WSGI_APPLICATION = "vibetel.wsgi.application"
+INSTALLED_APPS = [
+    "vibetel",
+    "ingest",
+    "analytics.apps.AnalyticsConfig",
+    "analytics.apps.PortalAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # serves each app's static folder as it is: no collectstatic step
+LOGIN_URL = "admin:login"
+TIME_ZONE = "UTC"
+USE_TZ = True
+LANGUAGE_CODE = "en"
+USE_I18N = False
+
+# -- Logs: ids, counts and milliseconds; never payloads, addresses or keys --------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+    },
+}
