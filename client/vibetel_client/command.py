@@ -1,0 +1,107 @@
+"""Command: one run of the tool, from its start to the event that reports it.
+
+In: what the host says about the run, in any shape. Out: an event that keeps the contract: everything passes
+`build_event`, so nothing leaves that the contract does not list. Pure: the clock is passed in. Next: transport.py
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Optional
+
+from vibetel_client import contract
+from vibetel_client.contract import Field, Kind, Option
+
+logger = logging.getLogger(__name__)
+
+_ATTRIBUTES = frozenset(field.attribute for field in contract.FIELDS)
+
+
+class Run:
+    """One run, collected while it goes. An error's type is kept, its message never touched."""
+
+    def __init__(self, command: str, options: Mapping[str, object], started_s: float) -> None:
+        self._properties: dict[str, object] = {"command": command, "options": sanitize_options(options)}
+        self._started_s = started_s
+
+    def update(self, state: Mapping[str, object]) -> None:
+        """Take what became known, by the contract's attribute names: `prompt_tokens`, `model`, …"""
+        self._properties.update(state)
+
+    def record_error(self, error: BaseException) -> None:
+        """The run failed. The first error counts: the ones after it are mostly its consequences."""
+        self._properties.setdefault("error_type", type(error).__name__)
+
+    def end(self, now_s: float) -> tuple[str, dict[str, object]]:
+        """The run as one event: its name and its properties, for `build_event`.
+
+        A failed run is one `command_error` with all the fields of a run (wire-format.md, "Two shapes of event").
+        """
+        failed = "error_type" in self._properties
+        ending = {"duration_ms": max(0, round((now_s - self._started_s) * 1000)), "has_error": failed}
+        return contract.COMMAND_ERROR if failed else contract.COMMAND_EXECUTED, {**self._properties, **ending}
+
+
+def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object]:
+    """The event by wire names, in the contract's order, without what is unset. Properties go by attribute name.
+
+    Raises ValueError where a field is missing that this event cannot do without.
+    """
+    unknown = properties.keys() - _ATTRIBUTES
+    if unknown:
+        logger.debug("dropped what the contract does not list: %s", ", ".join(sorted(unknown)))
+    complete = {**properties, "event_name": name}
+    wire: dict[str, object] = {}
+    for field in contract.FIELDS:
+        value = _clean(field, complete.get(field.attribute))
+        if value is not None:
+            wire[field.name] = value
+        elif name in field.required_for:
+            raise ValueError(f"{name} without {field.attribute}")
+    return wire
+
+
+def sanitize_options(options: Mapping[str, object]) -> dict[str, object]:
+    """The listed options, as they may be reported; they may be called `maxTokens` or `max_tokens`."""
+    kept: dict[str, object] = {}
+    for option in contract.OPTIONS:
+        given = options.get(option.name, options.get(_snake_case(option.name)))
+        value = _clean_option(option, given)
+        if value is not None:
+            kept[option.name] = value
+    return kept
+
+
+def _clean(field: Field, value: object) -> Optional[object]:
+    """The value if its field may hold it, `other` for text it may not hold, None for what is to be left out."""
+    if value is None:
+        return None
+    if field.kind is Kind.OPTIONS:
+        return sanitize_options(value) if isinstance(value, Mapping) else None
+    if field.kind is Kind.COUNT:
+        return value if _is_count(value, field.maximum) else None
+    if field.kind is Kind.FLAG:
+        return value if isinstance(value, bool) else None
+    if field.kind is Kind.IDENTIFIER:
+        fits = isinstance(value, str) and field.pattern is not None and field.pattern.fullmatch(value)
+        return value if fits else contract.OTHER
+    if field.kind is Kind.CHOICE:
+        return value if value in field.choices else contract.OTHER
+    return value  # ids, the time and the event's name: this package makes them, not the host
+
+
+def _clean_option(option: Option, value: object) -> Optional[object]:
+    """Text that is no listed choice becomes true: the option was used, and nobody learns with what."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if value in option.choices else bool(value) or None
+    return value if option.kind is Kind.COUNT and _is_count(value, option.maximum) else None
+
+
+def _is_count(value: object, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("([A-Z])", r"_\1", name).lower()

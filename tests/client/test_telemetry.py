@@ -1,0 +1,199 @@
+import json
+import re
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vibetel_client import TELEMETRY_DATA_DESCRIPTION, Consent, RecordingTransport, Telemetry, contract
+
+from .conftest import ENDPOINT
+
+MakeTelemetry = Callable[[], Telemetry]
+
+
+def run_once(telemetry: Telemetry) -> None:
+    with telemetry.command("repo", {"debug": True}):
+        telemetry.update_command_state(model="gpt-4o", prompt_tokens=12)
+
+
+def test_a_run_is_one_event(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    run_once(telemetry)
+    [event] = transport.events
+    assert event["eventName"] == "command_executed"
+    assert (event["command"], event["model"], event["promptTokens"]) == ("repo", "gpt-4o", 12)
+    assert (event["toolVersion"], event["options"], event["hasError"]) == ("0.64.0", {"debug": True}, False)
+
+
+def test_an_event_says_where_it_comes_from(
+    telemetry: Telemetry, transport: RecordingTransport, diagnostics: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDECODE", "1")
+    run_once(telemetry)
+    run_once(telemetry)
+    first, second = transport.events
+    assert first["userId"] == second["userId"] == json.loads(diagnostics.read_text())["userId"]
+    assert first["sessionId"] == second["sessionId"]
+    assert uuid.UUID(str(first["sessionId"])).version == 4
+    assert first["eventId"] != second["eventId"]
+    assert uuid.UUID(str(first["eventId"])).version == 7
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(first["timestamp"]))
+    assert first["pythonVersion"] == f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert (first["ci"], first["agent"], first["interactive"]) == (False, "claude-code", False)
+
+
+def test_the_host_cannot_speak_for_the_client(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    with telemetry.command("repo"):
+        telemetry.update_command_state(user_id="john@example.com", session_id="john", event_id="john", timestamp="john")
+    assert "john" not in json.dumps(transport.events)
+
+
+@pytest.mark.parametrize("error", [ValueError("/home/john"), KeyboardInterrupt(), SystemExit(2), SystemExit("john")])
+def test_an_exception_is_one_failed_run_and_goes_on(
+    telemetry: Telemetry, transport: RecordingTransport, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as raised, telemetry.command("repo"):
+        raise error
+    assert raised.value is error
+    [event] = transport.events
+    assert (event["eventName"], event["hasError"]) == ("command_error", True)
+    assert event["errorType"] == type(error).__name__
+    assert "duration" in event
+    assert "john" not in json.dumps(event)
+
+
+@pytest.mark.parametrize("code", [None, 0])
+def test_an_exit_without_a_status_is_no_failure(
+    telemetry: Telemetry, transport: RecordingTransport, code: "int | None"
+) -> None:
+    with pytest.raises(SystemExit), telemetry.command("repo"):
+        raise SystemExit(code)
+    assert transport.events[0]["eventName"] == "command_executed"
+
+
+def test_track_event_drops_events_that_the_contract_does_not_list(
+    telemetry: Telemetry, transport: RecordingTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", "vibetel_client"):
+        telemetry.track_event("page_viewed", {"command": "repo"})
+    assert transport.events == []
+    assert "page_viewed" in caplog.text
+
+
+def test_track_event_drops_incomplete_events(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    telemetry.track_event("command_executed", {"command": "repo"})
+    assert transport.events == []
+
+
+def test_calls_outside_a_command_do_nothing(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    telemetry.update_command_state(model="gpt-4o")
+    telemetry.record_error(ValueError())
+    telemetry.end_command()
+    assert transport.events == []
+
+
+def test_pending_sends_and_writes_nothing(
+    make_telemetry: MakeTelemetry, transport: RecordingTransport, diagnostics: Path
+) -> None:
+    telemetry = make_telemetry()
+    run_once(telemetry)
+    assert telemetry.consent() is Consent.PENDING
+    assert transport.events == []
+    assert not diagnostics.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["VIBE_TOOLS_NO_TELEMETRY", "DO_NOT_TRACK"])
+def test_opting_out_by_variable_sends_and_writes_nothing(
+    telemetry: Telemetry,
+    transport: RecordingTransport,
+    diagnostics: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    before = diagnostics.stat()
+    monkeypatch.setenv(name, "yes")
+    run_once(telemetry)
+    assert telemetry.consent() is Consent.OPTED_OUT
+    assert transport.events == []
+    assert diagnostics.stat() == before
+
+
+def test_disable_sends_nothing_more(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    assert telemetry.disable()
+    run_once(telemetry)
+    assert telemetry.consent() is Consent.OPTED_OUT
+    assert transport.events == []
+
+
+def test_a_yes_without_a_uuid_gets_one(
+    make_telemetry: MakeTelemetry, transport: RecordingTransport, diagnostics: Path
+) -> None:
+    diagnostics.parent.mkdir()
+    diagnostics.write_text('{"telemetryEnabled": true, "userId": "john@example.com"}')
+    run_once(make_telemetry())
+    assert transport.events[0]["userId"] == json.loads(diagnostics.read_text())["userId"]
+    assert uuid.UUID(str(transport.events[0]["userId"])).version == 4
+
+
+def test_without_an_endpoint_nothing_is_sent(
+    telemetry: Telemetry, transport: RecordingTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = Telemetry(tool="vibe-tools", version="0.64.0", transport=transport)
+    run_once(without)
+    assert transport.events == []
+    monkeypatch.setenv("VIBE_TOOLS_TELEMETRY_ENDPOINT", ENDPOINT)
+    run_once(without)
+    assert len(transport.events) == 1
+
+
+def test_debug_prints_the_payload_and_sends_nothing(
+    telemetry: Telemetry,
+    transport: RecordingTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VIBE_TOOLS_TELEMETRY_DEBUG", "1")
+    run_once(telemetry)
+    captured = capsys.readouterr()
+    assert json.loads(captured.err)["data"]["command"] == "repo"
+    assert captured.out == ""
+    assert transport.events == []
+
+
+def test_debug_shows_a_placeholder_before_a_yes(
+    make_telemetry: MakeTelemetry,
+    diagnostics: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VIBE_TOOLS_TELEMETRY_DEBUG", "1")
+    run_once(make_telemetry())
+    assert json.loads(capsys.readouterr().err)["data"]["userId"] == "anonymous_pending_prompt"
+    assert not diagnostics.parent.exists()
+
+
+class BrokenTransport:
+    def deliver(self, endpoint: str, event: object) -> None:
+        raise RuntimeError("broken")
+
+
+def test_what_fails_inside_never_reaches_the_host(telemetry: Telemetry, diagnostics: Path) -> None:
+    broken = Telemetry(tool="vibe-tools", version="0.64.0", endpoint=ENDPOINT, transport=BrokenTransport())
+    run_once(broken)
+    broken.start_command("repo", 7)  # type: ignore[arg-type]
+    broken.track_event("command_executed", None)  # type: ignore[arg-type]
+    diagnostics.unlink()
+    diagnostics.mkdir()
+    run_once(broken)
+    assert not broken.disable()
+    assert broken.consent() is Consent.PENDING
+
+
+def test_the_description_names_every_field_and_option_and_what_is_not_collected() -> None:
+    for field in contract.FIELDS:
+        assert f"- {field.name}: {field.purpose}" in TELEMETRY_DATA_DESCRIPTION
+    for option in contract.OPTIONS:
+        assert f"- {option.name}: {option.purpose}" in TELEMETRY_DATA_DESCRIPTION
+    for subject in ["User queries", "Prompts", "File contents", "Code", "Personal data", "API keys"]:
+        assert f"- {subject}" in TELEMETRY_DATA_DESCRIPTION
