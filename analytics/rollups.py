@@ -8,7 +8,7 @@ resends and repairs are one mechanism, and running it again changes nothing.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypedDict
@@ -36,7 +36,7 @@ DIMENSIONS: Mapping[str, str] = {
 ACCURACY = 0.02
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 
-_HOURS_AT_ONCE = 240
+_HOURS_AT_ONCE = 72
 
 # One row an hour, dimension and value. Failures count; their durations do not: a run that fails early is not fast.
 _VALUES = ", ".join(f"('{name}', {sql})" for name, sql in DIMENSIONS.items())
@@ -116,8 +116,8 @@ class Tally:
         }
 
 
-def refresh() -> int:
-    """Bring the rollups up to the events. Answers how many hours were recomputed."""
+def refresh(progress: Callable[[int], None] = lambda hours: None) -> int:
+    """Bring the rollups up to the events. Answers how many hours were recomputed; `progress` is told now and then."""
     hours = 0
     while True:
         with transaction.atomic():
@@ -128,6 +128,7 @@ def refresh() -> int:
             _recompute(touched)
             TouchedHour.objects.filter(hour__in=touched).delete()
         hours += len(touched)
+        progress(len(touched))
 
 
 def _recompute(hours: Iterable[datetime]) -> None:

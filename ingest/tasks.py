@@ -1,6 +1,7 @@
 """Tasks: each says "look now" to a stage."""
 
 import logging
+import threading
 
 from celery import shared_task
 
@@ -8,12 +9,19 @@ from ingest import archive, buffer
 
 logger = logging.getLogger(__name__)
 
+# While the bucket is slow, looks must not fill every thread of the worker. Other processes are not kept out.
+_one_look_at_a_time = threading.Lock()
+
 
 @shared_task(ignore_result=True)
 def archive_due_batches() -> None:
     """Bring the archive up to the buffer. A store that is away only delays: the next look is a second off."""
+    if not _one_look_at_a_time.acquire(blocking=False):
+        return
     try:
         archive.archive_due()
         buffer.note_finished("archiver")
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable) as error:
         logger.warning("archive delayed: %s %s", type(error).__name__, error)
+    finally:
+        _one_look_at_a_time.release()

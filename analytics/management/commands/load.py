@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from analytics import load, rollups
+from analytics.models import TouchedHour
 from ingest import archive
 
 
@@ -19,16 +20,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print what became of the objects and their rows."""
-        with tqdm(desc="Loading", unit=" events", disable=None) as bar:
-
-            def show(seen: load.Loaded) -> None:
-                bar.update(seen.rows - bar.n)
-
-            try:
-                loaded = load.catch_up(everything=True, wait=True, progress=show)
-            except archive.ArchiveUnavailable as error:
-                raise CommandError(f"The bucket cannot be listed ({error}). Nothing is lost: run it again.") from error
-        hours = rollups.refresh()
+        try:
+            with tqdm(desc="Loading", unit=" events", disable=None) as bar:
+                loaded = load.catch_up(everything=True, wait=True, progress=lambda seen: _show(bar, seen.rows))
+        except archive.ArchiveUnavailable as error:
+            raise CommandError(f"The bucket cannot be listed ({error}). Nothing is lost: run it again.") from error
+        with tqdm(desc="Rolling up", unit=" hours", total=TouchedHour.objects.count(), disable=None) as bar:
+            hours = rollups.refresh(progress=lambda count: _show(bar, bar.n + count))
         self.stdout.write(
             f"{loaded.objects} objects: {loaded.rows} events loaded, {loaded.duplicates} duplicates, "
             f"{loaded.quarantined} quarantined. {hours} hours recomputed."
@@ -37,3 +35,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{loaded.foreign_objects} objects were not written by this portal, and left alone.")
         if loaded.delayed_objects:
             raise CommandError(f"{loaded.delayed_objects} objects could not be fetched now: run it again.")
+
+
+def _show(bar: "tqdm[Any]", position: int) -> None:
+    bar.update(position - bar.n)

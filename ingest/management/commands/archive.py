@@ -1,4 +1,4 @@
-"""manage.py flush: archive what waits, now."""
+"""manage.py archive: archive what waits, now."""
 
 from typing import Any
 

@@ -1,0 +1,38 @@
+"""The README names what there is, and nothing else."""
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def settings_read() -> set[str]:
+    """The variables that settings.py reads."""
+    source = (ROOT / "vibetel/settings.py").read_text()
+    names = set(re.findall(r'env\.\w+\(\s*f?"([^"]+)"', source)) | {"DATA_DIR"}
+    roles = {name.replace("{role}", role) for name in names if "{role}" in name for role in ("WRITE", "READ")}
+    return {name for name in names if "{" not in name} | roles
+
+
+def test_readme_documents_every_setting() -> None:
+    rows = re.findall(r"^\| (`[A-Z].*?`) \|", README, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
+    assert documented == settings_read()
+
+
+def test_readme_states_the_defaults() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", README, re.MULTILINE)
+    assert len(rows) >= 8
+    assert {name: int(value) for name, value in rows} == {name: getattr(settings, name) for name, _ in rows} | {
+        "PORT": 8000
+    }
+
+
+def test_readme_names_every_command() -> None:
+    commands = {path.stem for path in ROOT.glob("*/management/commands/[a-z]*.py")}
+    assert commands
+    missing = {name for name in commands if f"`{name}`" not in README and f"manage.py {name}`" not in README}
+    assert not missing

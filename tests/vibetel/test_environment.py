@@ -1,0 +1,40 @@
+"""Environment: a setting is read from where it is said to be, or the start stops with its name."""
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from vibetel.environment import Environment
+
+
+def test_text_prefers_what_is_given() -> None:
+    assert Environment({"X": "given"}, {"X": "fallback"}).text("X", "default") == "given"
+    assert Environment({}, {"X": "fallback"}).text("X", "default") == "fallback"
+    assert Environment({"X": ""}, {}).text("X", "default") == "default"
+
+
+def test_text_reads_a_secret_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from a file\n")
+    assert Environment({"X_FILE": str(tmp_path / "secret")}, {"X": "fallback"}).text("X") == "from a file"
+
+
+def test_text_names_the_variable_whose_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="X_FILE: cannot read"):
+        Environment({"X_FILE": str(tmp_path / "missing")}, {}).text("X")
+
+
+def test_text_names_the_variable_that_is_missing() -> None:
+    with pytest.raises(ImproperlyConfigured, match="X is not set"):
+        Environment({}, {}).text("X")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "ten", "²"])
+def test_positive_names_the_variable_with_a_bad_value(value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="X: .* is not a whole number of at least 1"):
+        Environment({"X": value}, {}).positive("X", 5)
+
+
+def test_names_splits_at_commas() -> None:
+    assert Environment({"X": " a, b,,"}, {}).names("X", "c") == ["a", "b"]
+    assert Environment({}, {}).names("X", "c") == ["c"]
