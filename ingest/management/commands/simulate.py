@@ -157,13 +157,12 @@ def _put(traffic: Traffic, rows_per_object: int, group: _Group) -> int:
 
 _RETRIES = urllib3.Retry(
     total=None,
-    connect=2,
+    connect=0,
     read=0,  # the portal may have the event
     status=_LATER_COUNT_MAX,
     status_forcelist=(429, 503),
     allowed_methods=None,  # POST, too: what was answered with these was not kept
     raise_on_status=False,
-    backoff_factor=0.2,
 )
 
 
