@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 # A transaction's share: as many objects, and as many of their bytes, as fit into memory with ease.
 OBJECTS_AT_ONCE = 200
-OBJECTS_MAX_BYTES = 16 * 1_048_576
+OBJECTS_MAX_BYTES = 4 * 1_048_576
 FETCHES_AT_ONCE = 8
 # Uncompressed. A larger object was not written by this portal.
 OBJECT_MAX_BYTES = 256 * 1_048_576
@@ -64,14 +64,14 @@ def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None]
     seen = Loaded()
     # Read before listing: whatever is put after the list was made has a name from here on (see batches.object_name).
     next_from = _oldest_name_to_come()
-    start_after = "" if everything else _relist_from()
-    for chunk in _chunks(_unknown(archive.listing(start_after=start_after))):
+    relist_from = _relist_from()
+    for chunk in _chunks(_unknown(archive.listing(start_after="" if everything else relist_from))):
         with transaction.atomic():
             if not warehouse.lock(wait=wait):
                 return seen
             _load(chunk, seen)
         progress(seen)
-    if next_from and not seen.delayed_objects:
+    if next_from and next_from != relist_from and not seen.delayed_objects:
         LoadProgress.objects.update_or_create(pk=1, defaults={"relist_from": next_from})
     return seen
 

@@ -78,6 +78,10 @@ class PipelineView(APIView):
         _keep(lines, received=len(checked.verdicts), counts=counts)
         return _answer(checked.verdicts)
 
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """JSON whatever `Accept` says: an event is not refused over the form of its answer."""
+        return super().perform_content_negotiation(request, force=True)
+
     def get_exception_handler(self) -> Any:
         """Answers of this view have one shape, whatever stopped the request."""
         return _refuse

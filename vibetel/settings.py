@@ -88,7 +88,6 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     # A look that was not taken before the next is due is dropped: looks expire rather than pile up.
     "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 1.0, "options": {"expires": 1.0}},

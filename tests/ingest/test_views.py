@@ -84,6 +84,13 @@ def test_pipeline_refuses_another_content_type() -> None:
     assert buffer.counters() == {"received": 1, "rejected:unsupported_media_type": 1, "accepted": 0, "waiting": 0}
 
 
+@pytest.mark.parametrize("accept", ["text/html", "image/png;q=1", "nonsense"])
+def test_pipeline_does_not_mind_what_the_client_accepts(accept: str) -> None:
+    answer = Client(headers={"Accept": accept}).post(URL, body(event()), content_type="application/json; charset=utf-8")
+    assert answer.status_code == 202
+    assert answer["Content-Type"] == "application/json"
+
+
 @pytest.mark.parametrize("method", ["get", "put", "head", "delete", "patch"])
 def test_pipeline_refuses_another_method(method: str) -> None:
     answer = getattr(Client(), method)(URL)

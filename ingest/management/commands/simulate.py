@@ -51,6 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=1, help="another seed, other events (1)")
         parser.add_argument("--until", type=_moment, help="end of the events, ISO 8601 (now; the archive: this hour)")
         parser.add_argument("--rows-per-object", type=_positive, default=1000, help="of the archive (1000)")
+        parser.add_argument("--if-empty", action="store_true", help="write no history into an archive that has objects")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print what became of the events."""
@@ -63,6 +64,9 @@ class Command(BaseCommand):
             seed=options["seed"],
         )
         if options["to"] == "archive":
+            if options["if_empty"] and next(archive.listing(), None):
+                self.stdout.write("The archive has objects already: nothing simulated.")
+                return
             self._write_history(traffic if options["until"] else _whole_hours(traffic), options["rows_per_object"])
         elif options["to"].startswith(("http://", "https://")):
             self._post(options["to"], traffic, options["count"])

@@ -1,0 +1,56 @@
+# What one types. It needs make and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHONS := $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3)
+VENV_PYTHON := .venv/bin/python
+PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.PHONY: help run test demo lint lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+
+run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT and DATA_DIR place it)
+	@exec $(VENV_PYTHON) manage.py up
+
+test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
+	@exec $(VENV_PYTHON) -m pytest
+
+demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
+	@exec env DATA_DIR=build/demo $(VENV_PYTHON) manage.py up --then 'simulate --to archive --if-empty' --then load
+
+lint: .venv/test ## style, types and missing migrations
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy .
+	$(VENV_PYTHON) -W ignore manage.py makemigrations --check --dry-run
+
+lock: ## resolve pyproject.toml into the requirements files (needs uv)
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --group pyproject.toml:embedded -c requirements.txt -o requirements-embedded.txt
+	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
+
+clean: ## remove .venv, build and caches; the portal's data stays
+	rm -rf .venv build client/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A file of .venv stands for each step: a step runs again when what it read has changed, or when it was cut short.
+
+.venv/run: .venv/bin/pip requirements.txt requirements-embedded.txt client/pyproject.toml
+	$(PIP_INSTALL) -r requirements.txt -r requirements-embedded.txt
+	$(PIP_INSTALL) --no-deps -e ./client
+	@touch $@
+
+.venv/test: .venv/run requirements-dev.txt
+	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv/bin/pip:
+	@for python in $(PYTHONS); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "making .venv with $$("$$python" --version)"; \
+			exec "$$python" -m venv .venv; \
+		fi; \
+	done; \
+	echo "No Python 3.11 or newer among: $(PYTHONS). Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1

@@ -1,0 +1,437 @@
+"""Overview: the portal's front page.
+
+In: the query string (`period`, `metric`) and the time. Out: the context of templates/analytics/overview.html.
+A value that is not known falls back, and the page says so.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from urllib.parse import urlencode
+
+from django.utils.safestring import SafeString
+from vibetel_client import contract
+
+from analytics import charts, queries
+from analytics.charts import Layer, Line, LogScale
+from analytics.dashboards import wording
+from analytics.queries import Figures, Part, Period, Report
+
+# Rows of a table, and layers of the adoption chart; what is beyond them is put together.
+_ROWS = 8
+_LAYERS = 5
+
+_Words = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One of the figures on top of the page. `good` is 1 where more is better, -1 where less is."""
+
+    name: str
+    label: str
+    of: Callable[[Figures], float | None]
+    write: _Words
+    write_exactly: _Words
+    write_tick: charts.Words
+    good: int = 0
+    finest_tick: int = 0
+
+
+_RUNS, _INSTALLATIONS, _ERROR_RATE, _DURATION = "runs", "installations", "error_rate", "duration"
+_COUNT = (wording.compact, wording.exact, wording.compact)
+_RATIO = (wording.decimal, wording.decimal, "{:g}".format)
+_RATE = (wording.percent, wording.percent, wording.round_percent)
+_TIME = (wording.duration, wording.duration, wording.round_duration)
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(_RUNS, "Command runs", lambda figures: figures.runs, *_COUNT, good=1, finest_tick=1),
+        Metric(
+            _INSTALLATIONS,
+            "Active installations",
+            lambda figures: figures.installations,
+            *_COUNT,
+            good=1,
+            finest_tick=1,
+        ),
+        Metric("frequency", "Runs per installation", lambda figures: figures.runs_per_installation, *_RATIO),
+        Metric(_ERROR_RATE, "Error rate", lambda figures: figures.error_rate, *_RATE, good=-1),
+        Metric(_DURATION, "Median duration", lambda figures: figures.p50_ms, *_TIME, good=-1),
+        Metric("tokens", "Tokens", lambda figures: figures.tokens, *_COUNT, finest_tick=1),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A link that changes one thing about the page."""
+
+    label: str
+    url: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure on top of the page; choosing it redraws the chart."""
+
+    choice: Choice
+    figure: str
+    change: SafeString
+    before: str
+    sparkline: SafeString
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of a table. `look` is a CSS class: wide ones are left out on narrow screens."""
+
+    label: str
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bar with a label, and a cell for each column but the first, with the column's look."""
+
+    label: str
+    bar: SafeString
+    cells: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A table of parts, and what is said where it has no rows."""
+
+    title: str
+    note: str
+    look: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    rest: str
+    nothing: str
+
+
+def context(asked: Mapping[str, str], *, pipeline_url: str, now: datetime) -> dict[str, object]:
+    """Everything the page shows: figures, nothing in this range, or how to send the first event."""
+    notices: list[str] = []
+    chosen = {
+        "period": _known(asked, "period", queries.PERIOD_DAYS, queries.DEFAULT_PERIOD, notices),
+        "metric": _known(asked, "metric", METRICS, _RUNS, notices),
+    }
+    period = Period.ending_today(chosen["period"], now)
+    newest = queries.newest_day()
+    page: dict[str, object] = {
+        "title": "Overview",
+        "notices": notices,
+        "state": "figures" if newest and newest >= period.first else "nothing in range" if newest else "waiting",
+        "periods": _choices(chosen, "period", {name: f"{days} days" for name, days in queries.PERIOD_DAYS.items()}),
+        "stretch": wording.stretch(period.first, period.last),
+        "stretch_before": wording.stretch(period.before().first, period.before().last),
+        "now": now,
+        "loaded": _loaded(now),
+        "placeholders": contract.PLACEHOLDER_USER_IDS,
+    }
+    if page["state"] == "figures":
+        report = queries.report(period, now)
+        return page | _figures(report, METRICS[chosen["metric"]], chosen)
+    if page["state"] == "nothing in range":
+        return page | {"newest_day": newest, "wider": _wider(chosen, newest, now)}
+    return page | {"first_event": first_event(pipeline_url, now)}
+
+
+def first_event(pipeline_url: str, now: datetime) -> str:
+    """A request to copy that sends an event such as a client sends."""
+    event = {
+        "eventName": contract.COMMAND_EXECUTED,
+        "userId": str(uuid.uuid4()),
+        "sessionId": str(uuid.uuid4()),
+        "timestamp": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "toolVersion": "1.0.0",
+        "command": "hello",
+        "duration": 1200,
+        "options": {},
+        "hasError": False,
+    }
+    body = json.dumps({"data": event}, separators=(",", ":"))
+    return f"curl {pipeline_url} \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
+
+
+# -- The query string -------------------------------------------------------------------------------------------------
+
+
+def _known(asked: Mapping[str, str], name: str, known: Collection[str], fallback: str, notices: list[str]) -> str:
+    value = asked.get(name, fallback)
+    if value in known:
+        return value
+    notices.append(f"There is no {name} “{value[:40]}”: this is {name}={fallback}.")
+    return fallback
+
+
+def _choices(chosen: Mapping[str, str], name: str, labels: Mapping[str, str]) -> list[Choice]:
+    return [
+        Choice(label, "?" + urlencode({**chosen, name: value}), chosen[name] == value)
+        for value, label in labels.items()
+    ]
+
+
+def _wider(chosen: Mapping[str, str], newest: date | None, now: datetime) -> Choice | None:
+    """The shortest period that has a run in it."""
+    for name, days in queries.PERIOD_DAYS.items():
+        if newest and newest >= Period.ending_today(name, now).first:
+            return Choice(f"Show {days} days", "?" + urlencode({**chosen, "period": name}), chosen=False)
+    return None
+
+
+def _loaded(now: datetime) -> str:
+    loaded_at = queries.loaded_at()
+    return wording.ago(loaded_at, now) if loaded_at else "never"
+
+
+# -- Figures ----------------------------------------------------------------------------------------------------------
+
+
+def _figures(report: Report, metric: Metric, chosen: Mapping[str, str]) -> dict[str, object]:
+    labels = {name: each.label for name, each in METRICS.items()}
+    lines = _lines(report, metric)
+    return {
+        "cards": [
+            _card(report, each, choice)
+            for each, choice in zip(METRICS.values(), _choices(chosen, "metric", labels), strict=True)
+        ],
+        "legend": charts.line_legend(lines),
+        "chart": _chart(report, metric, lines),
+        "chart_table": _chart_table(report, lines),
+        "commands": _panel("Commands", "command", report.parts["command"]),
+        "versions": _panel("Versions", "version", report.parts["version"]),
+        "adoption": _adoption(report),
+        "models": _panel("Models", "model", report.parts["model"], tokens=True),
+        "providers": _panel("Providers", "provider", report.parts["provider"], tokens=True),
+        "tokens": _tokens(report.parts["provider"]),
+        "errors": _errors(report),
+        "durations": _durations(report.parts["command"]),
+    }
+
+
+def _card(report: Report, metric: Metric, choice: Choice) -> Card:
+    now, before = metric.of(report.now), metric.of(report.before)
+    return Card(
+        choice=choice,
+        figure=metric.write(now),
+        change=wording.change_of_rate(now, before)
+        if metric.name == _ERROR_RATE
+        else wording.change(now, before, good=metric.good),
+        before=metric.write(before),
+        sparkline=charts.sparkline([metric.of(day) for day in report.days]),
+    )
+
+
+def _lines(report: Report, metric: Metric) -> list[Line]:
+    lines = [Line(metric.label, "main", [metric.of(day) for day in report.days], metric.write_exactly)]
+    if metric.name == _RUNS:
+        second = METRICS[_INSTALLATIONS]
+        lines.append(Line(second.label, "second", [second.of(day) for day in report.days], second.write_exactly))
+    before = [metric.of(day) for day in report.days_before]
+    return [*lines, Line("Previous period", "before", before, metric.write_exactly)]
+
+
+def _chart(report: Report, metric: Metric, lines: Sequence[Line]) -> SafeString:
+    highest = max((value for line in lines for value in line.values if value), default=0)
+    return charts.time_series(
+        report.period.days,
+        lines,
+        summary=f"{metric.label} a day, {wording.stretch(report.period.first, report.period.last)}, as lines",
+        write_tick=metric.write_tick,
+        unit=wording.duration_unit_ms(highest) if metric.name == _DURATION else 1,
+        finest=metric.finest_tick,
+    )
+
+
+def _chart_table(report: Report, lines: Sequence[Line]) -> SafeString:
+    days = report.period.days
+    return charts.table(
+        "Figures of each day",
+        ["Day", *(line.name for line in lines)],
+        (
+            [
+                f"{day:%a} {charts.short_day(day)}" + (" (so far)" if day == days[-1] else ""),
+                *(wording.NOTHING if (at := line.values[index]) is None else line.write(at) for line in lines),
+            ]
+            for index, day in enumerate(days)
+        ),
+    )
+
+
+# -- Panels -----------------------------------------------------------------------------------------------------------
+
+
+def _panel(title: str, dimension: str, parts: Sequence[Part], *, tokens: bool = False) -> Panel:
+    """Where the runs went. `tokens` takes the place of the share."""
+    columns = (
+        Column(dimension.capitalize()),
+        Column("Runs", "strong"),
+        Column("Tokens", "wide") if tokens else Column("Share", "wide quiet"),
+        Column("Installations", "wide"),
+        Column("Errors"),
+        Column("Change"),
+    )
+    longest = max((part.now.runs for part in parts), default=1)
+    rows = [
+        _row(
+            columns,
+            part.value,
+            charts.bar(part.now.runs / longest),
+            wording.exact(part.now.runs),
+            wording.compact(part.now.tokens) if tokens else wording.percent(part.share),
+            wording.exact(part.now.installations),
+            wording.percent(part.now.error_rate),
+            wording.change(part.now.runs, part.before.runs),
+        )
+        for part in parts[:_ROWS]
+    ]
+    return Panel(title, "", "runs", columns, rows, _rest(parts), f"No run of these days names a {dimension}.")
+
+
+def _tokens(providers: Sequence[Part]) -> Panel:
+    """What the providers' runs sent and received, most tokens first; those without any are left out."""
+    spenders = sorted((part for part in providers if part.now.tokens), key=lambda part: -part.now.tokens)
+    most = max((part.now.tokens for part in spenders), default=1)
+    columns = (
+        Column("Provider"),
+        Column("", "split-column"),
+        Column("Prompt", "strong"),
+        Column("Completion"),
+        Column("Per run", "wide"),
+    )
+    rows = [
+        _row(
+            columns,
+            part.value,
+            SafeString(""),
+            charts.split_bar(part.now.prompt_tokens / most, part.now.completion_tokens / most),
+            wording.compact(part.now.prompt_tokens),
+            wording.compact(part.now.completion_tokens),
+            wording.compact(part.now.tokens_per_run),
+        )
+        for part in spenders[:_ROWS]
+    ]
+    return Panel("Tokens", "prompt and completion", "tokens", columns, rows, "", "No run of these days counted tokens.")
+
+
+def _row(columns: Sequence[Column], label: str, bar: SafeString, *cells: str) -> Row:
+    return Row(label, bar, [(cell, column.look) for cell, column in zip(cells, columns[1:], strict=True)])
+
+
+def _rest(parts: Sequence[Part]) -> str:
+    left = parts[_ROWS:]
+    return f"{len(left)} more, with {sum(part.now.runs for part in left):,} runs" if left else ""
+
+
+def _errors(report: Report) -> Panel:
+    """Error types by the share of all runs that they end: a rate does not grow with the number of runs."""
+    parts = report.parts["error_type"]
+    columns = (
+        Column("Error type"),
+        Column("Rate", "strong"),
+        Column("Runs", "quiet"),
+        Column("Installations", "wide"),
+        Column("Trend", "wide trend"),
+        Column("Change"),
+    )
+    longest = max((part.now.runs for part in parts), default=1)
+    rows = [
+        _row(
+            columns,
+            part.value,
+            charts.bar(part.now.runs / longest),
+            wording.percent(_ratio(part.now.runs, report.now.runs)),
+            wording.exact(part.now.runs),
+            wording.exact(part.now.installations),
+            charts.sparkline([_ratio(runs, day.runs) for runs, day in zip(part.daily_runs, report.days, strict=True)]),
+            wording.change(
+                _ratio(part.now.runs, report.now.runs), _ratio(part.before.runs, report.before.runs), good=-1
+            ),
+        )
+        for part in parts[:_ROWS]
+    ]
+    note = "share of all runs that end in them"
+    return Panel("Errors", note, "failures", columns, rows, _rest(parts), "No run of these days names an error type.")
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _adoption(report: Report) -> dict[str, SafeString]:
+    """The share of each version in the days' active installations, the newest version on top."""
+    newest_first = sorted(report.parts["version"], key=lambda part: _version_key(part.value), reverse=True)
+    days = report.period.days
+    totals = [sum(counts) for counts in zip(*(part.daily_installations for part in newest_first), strict=True)]
+    shown, left = newest_first[:_LAYERS], newest_first[_LAYERS:]
+    counts = [(part.value, part.daily_installations) for part in shown]
+    if left:
+        older = [sum(each) for each in zip(*(part.daily_installations for part in left), strict=True)]
+        counts.append((f"{len(left)} older", older))
+    layers = [
+        Layer(name, [count / total if total else 0 for count, total in zip(of_days, totals, strict=True)])
+        for name, of_days in counts
+    ]
+    return {
+        "legend": charts.legend(
+            (f"layer-{place}", layer.name, wording.percent(layer.shares[-1]))
+            for place, layer in enumerate(layers, start=1)
+        ),
+        "chart": charts.stacked_shares(days, layers, summary="Share of each version in the days' active installations"),
+        "table": charts.table(
+            "Share of each version in the days' active installations",
+            ["Day", *(layer.name for layer in layers)],
+            (
+                [charts.short_day(day), *(wording.percent(layer.shares[index]) for layer in layers)]
+                for index, day in enumerate(days)
+            ),
+        ),
+    }
+
+
+def _version_key(version: str) -> tuple[list[int], bool, str]:
+    """Sorts versions by their numbers, a pre-release before its release, and what is no version first."""
+    release, _, pre_release = version.partition("-")
+    numbers = [int(number) for number in release.partition("+")[0].split(".") if number.isdigit()]
+    return numbers, not pre_release, pre_release
+
+
+def _durations(commands: Sequence[Part]) -> Panel:
+    """How long the successful runs of each command took, the slowest first; commands with too few are left out."""
+    told = [
+        (p50, p90, p99, part.value)
+        for part in commands
+        if (p50 := part.now.p50_ms) and (p90 := part.now.p90_ms) and (p99 := part.now.p99_ms)
+    ]
+    told.sort(reverse=True)
+    scale = LogScale.around([at for p50, _, p99, _ in told for at in (p50, p99)])
+    columns = (
+        Column("Command"),
+        Column(charts.whisker_axis(scale, wording.round_duration), "whiskers"),
+        Column("p50", "strong"),
+        Column("p90"),
+        Column("p99"),
+    )
+    rows = [
+        _row(
+            columns,
+            name,
+            SafeString(""),
+            charts.whisker(p50, p90, p99, scale),
+            wording.duration(p50),
+            wording.duration(p90),
+            wording.duration(p99),
+        )
+        for p50, p90, p99, name in told
+    ]
+    note = "successful runs, log scale"
+    nothing = f"No command has {queries.PERCENTILE_MIN_RUNS} successful runs in these days: too few for percentiles."
+    return Panel("Duration by command", note, "durations", columns, rows, "", nothing)

@@ -1,0 +1,63 @@
+"""Pytest plugin: the tests' own PostgreSQL, Valkey and S3, in a folder that is gone afterwards.
+
+In: nothing; variables that name real servers are dropped. Out: DATA_DIR for settings.py, with the servers running.
+Fails: UsageError, where a server does not start. Next: pytest-django, which reads the settings
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vibetel.embedded import servers
+from vibetel.embedded.child import Child, StartFailed
+from vibetel.embedded.supervisor import Supervisor
+
+REAL_SERVERS = ("DATABASE_URL", "REDIS_URL", "ARCHIVE_")
+_header: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before pytest-django's hook of this name."""
+    for name in [name for name in os.environ if name.startswith(REAL_SERVERS)]:
+        del os.environ[name]
+    stack = ExitStack()
+    early_config.add_cleanup(stack.close)
+    data_dir = Path(tempfile.mkdtemp(prefix="vibetel-"))
+    stack.callback(remove, data_dir)
+    os.environ["DATA_DIR"] = str(data_dir)
+    asked = early_config.known_args_namespace
+    if not (asked.help or asked.version or asked.collectonly):
+        began = time.monotonic()
+        supervisor = stack.enter_context(Supervisor(data_dir, _header.append))
+        try:
+            supervisor.start([_hasty(child) for child in servers.needed(data_dir, os.environ)])
+        except StartFailed as error:
+            raise pytest.UsageError(str(error)) from error
+        _header[:] = [f"servers: PostgreSQL, Valkey, S3 in {data_dir}, ready after {time.monotonic() - began:.1f} s"]
+
+
+def pytest_report_header() -> list[str]:
+    return _header
+
+
+def _hasty(child: Child) -> Child:
+    """PostgreSQL without waiting for the disk: the folder does not outlive the session anyway."""
+    return replace(child, command=[*child.command, "-c", "fsync=off"]) if child.name == "postgres" else child
+
+
+def remove(data_dir: Path) -> None:
+    """The folder, and the sockets that SeaweedFS forgets in /tmp."""
+    addresses = data_dir / "portal.env"
+    for line in addresses.read_text().splitlines() if addresses.exists() else []:
+        name, _, port = line.partition("=")
+        if name.startswith("SEAWEEDFS") and name.endswith("PORT"):
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
+    shutil.rmtree(data_dir, ignore_errors=not data_dir.exists())

@@ -1,0 +1,77 @@
+"""The whole pipeline, seen from outside: from a command's end to the figure on the Overview."""
+
+import json
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.events import body, event
+from tests.portal import Portal, wait_for
+
+CLI = """
+from vibetel_client import Telemetry
+telemetry = Telemetry(tool="vibe-tools", version="0.64.0")
+telemetry.start_command("repo", {"debug": True, "saveTo": "/home/alice/answer.md"})
+telemetry.update_command_state(provider="gemini", model="gemini-2.5-pro", prompt_tokens=1000, completion_tokens=50)
+telemetry.end_command()
+"""
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Iterator[Portal]:
+    """A running portal with nothing in it."""
+    portal = Portal(tmp_path / "portal")
+    portal.start()
+    yield portal
+    portal.stop()
+
+
+def books_are(portal: Portal, events: int) -> bool:
+    books = portal.ledger()
+    return bool(books["accepted"] == books["archived"] == books["loaded"] == events)
+
+
+def test_pipeline_carries_a_command_from_its_end_to_the_overview(portal: Portal, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".vibe-tools").mkdir(parents=True)
+    user_id = str(uuid.uuid4())
+    (home / ".vibe-tools/diagnostics.json").write_text(json.dumps({"telemetryEnabled": True, "userId": user_id}))
+    environment = {"HOME": str(home), "VIBE_TOOLS_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}
+    subprocess.run([sys.executable, "-c", CLI], env=environment, check=True, timeout=10)
+
+    wait_for(lambda: books_are(portal, 1), seconds=30, otherwise=portal.ledger)
+    (lines,) = portal.bucket_lines()
+    (archived,) = map(json.loads, lines)
+    assert (archived["command"], archived["userId"]) == ("repo", user_id)
+    assert archived["options"] == {"debug": True, "saveTo": True}
+    figures = portal.overview()
+    assert figures["Command runs"] == "1"
+    assert figures["Active installations"] == "1"
+    assert figures["Error rate"] == "0%"
+    assert "alice" not in "".join(path.read_text() for path in (portal.data_dir / "log").glob("*.log"))
+
+
+def test_pipeline_loses_and_doubles_nothing_when_all_of_it_is_killed(portal: Portal) -> None:
+    events = [event(timestamp=datetime.now(UTC).isoformat()) for _ in range(1000)]
+    for sent in events[:500]:
+        assert portal.post(body(sent)) == 202
+    portal.kill()
+    portal.start()
+    for sent in events[500:]:
+        assert portal.post(body(sent)) == 202
+
+    wait_for(lambda: books_are(portal, 1000), seconds=30, otherwise=portal.ledger)
+    objects = list(portal.bucket_lines())
+    assert max(map(len, objects)) <= 100
+    archived = Counter(json.loads(line)["eventId"] for lines in objects for line in lines)
+    assert archived == Counter(sent["eventId"] for sent in events)
+    assert portal.rows("SELECT count(*), count(DISTINCT event_id) FROM analytics_event") == [(1000, 1000)]
+    books = portal.ledger()
+    assert (books["waiting"], books["duplicate"], books["not_yet_loaded"]) == (0, 0, 0)
+    assert portal.overview()["Command runs"] in ("1,000", "1.00k", "1k", "1.0k")
