@@ -173,7 +173,6 @@ class LoadedObjectAdmin(ReadOnly):
         "loaded_rows",
         "duplicate_rows",
         "quarantined_rows",
-        "size",
         "loaded",
     )
     ordering = ("-id",)
@@ -188,11 +187,6 @@ class LoadedObjectAdmin(ReadOnly):
     ) -> tuple[QuerySet[LoadedObject], bool]:
         """The objects whose names begin so."""
         return queryset.filter(name__startswith=search_term.strip()), False
-
-    @admin.display(description="size")
-    def size(self, row: LoadedObject) -> str:
-        """As people read it."""
-        return filesizeformat(row.size_bytes)
 
 
 class QuarantinedAdmin(ReadOnly):

@@ -67,9 +67,9 @@ def time_series(
     ticks = nice_ticks(highest, unit, finest)
     top = ticks[-1]
     return format_html(
-        '<div class="chart" data-chart><svg class="axis" width="48" height="{height}" aria-hidden="true">{axis}</svg>'
-        '<svg class="plot" width="100%" height="{height}" role="img" aria-label="{summary}">'
-        '{grid}{drawing}{today}{days}</svg><div class="x-axis">{labels}</div></div>',
+        '<div class="chart" data-chart=""><svg class="axis" width="48" height="{height}" aria-hidden="true">{axis}'
+        '</svg><svg class="plot" width="100%" height="{height}" role="img" aria-label="{summary}">'
+        "{grid}{drawing}{today}{days}</svg>{labels}</div>",
         height=_CHART_HEIGHT,
         summary=summary,
         axis=_join('<text x="40" y="{}">{}</text>', ((_y(tick / top) + 4, write_tick(tick)) for tick in ticks)),
@@ -92,7 +92,7 @@ def nice_ticks(maximum: float, unit: float = 1, finest: float = 0) -> list[float
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     count = math.ceil(maximum / unit / step - 1e-9)
-    return [round(index * step, 10) * unit for index in range(count + 1)]
+    return [index * step * unit for index in range(count + 1)]
 
 
 def _line(line: Line, top: float) -> SafeString:
@@ -301,7 +301,7 @@ def whisker(p50_ms: float, p90_ms: float, p99_ms: float, scale: LogScale) -> Saf
 def whisker_axis(scale: LogScale, write: Words) -> SafeString:
     """The names of a scale's ticks, for over the whiskers."""
     return format_html(
-        '<svg class="whisker" aria-hidden="true">{}</svg>',
+        '<svg class="whisker" role="img" aria-label="p50, p90 and p99 on one scale">{}</svg>',
         _join(
             '<text x="{}" y="65%">{}</text>',
             ((scale.percent(tick), write(tick)) for tick in scale.ticks_ms),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dj_database_url
 from botocore.config import Config
+from celery.schedules import crontab
 
 from vibetel import embedded
 from vibetel.environment import Environment
@@ -49,11 +50,12 @@ def _archive(role: str) -> dict[str, object]:
     A process that has no business with the bucket, such as the web process, runs without keys: it fails when it
     uses them, not when it starts.
     """
+    endpoint_url = env.text("ARCHIVE_ENDPOINT_URL", "")
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": ARCHIVE_BUCKET,
-            "endpoint_url": env.text("ARCHIVE_ENDPOINT_URL", "") or None,
+            "endpoint_url": endpoint_url or None,
             "region_name": env.text("ARCHIVE_REGION", "auto"),
             "access_key": env.text(f"ARCHIVE_{role}_ACCESS_KEY_ID", "") or None,
             "secret_key": env.text(f"ARCHIVE_{role}_SECRET_ACCESS_KEY", "") or None,
@@ -67,6 +69,8 @@ def _archive(role: str) -> dict[str, object]:
                 read_timeout=30,
                 retries={"mode": "standard", "max_attempts": 3},
                 max_pool_connections=16,
+                # A proxy of the environment cannot reach the embedded server.
+                proxies={} if endpoint_url.startswith("http://127.0.0.1:") else None,
             ),
         },
     }
@@ -98,7 +102,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "load-missed": {
         "task": "analytics.tasks.load_missed_objects",
-        "schedule": 86_400.0,
+        "schedule": crontab(minute="17", hour="*/6"),
         "options": {"expires": 3600.0},
     },
 }

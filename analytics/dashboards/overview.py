@@ -302,7 +302,7 @@ def _tokens(providers: Sequence[Part]) -> Panel:
     most = max((part.now.tokens for part in spenders), default=1)
     columns = (
         Column("Provider"),
-        Column("", "split-column"),
+        Column("Both", "split-column"),
         Column("Prompt", "strong"),
         Column("Completion"),
         Column("Per run", "wide"),

@@ -95,7 +95,8 @@ def change(now: float | None, before: float | None, *, good: int = 0) -> SafeStr
     if not before:
         return _new() if now else format_html('<span class="change">{}</span>', NOTHING)
     share = now / before - 1
-    return _arrow(share, f"{abs(share):,.0%}", good) if abs(share) >= CHANGE_MIN_SHARE else _same()
+    text = ">999%" if share >= 9.995 else f"{abs(share):.0%}"
+    return _arrow(share, text, good) if abs(share) >= CHANGE_MIN_SHARE else _same()
 
 
 def change_of_rate(now: float | None, before: float | None) -> SafeString:

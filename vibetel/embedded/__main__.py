@@ -26,7 +26,7 @@ def main() -> int:
             supervisor.start(servers.needed(data_dir, os.environ))
             variables = {**os.environ, **environment(data_dir, os.environ), "DATA_DIR": str(data_dir)}
             return supervisor.run_on_terminal(Child("command", arguments.command, variables, folder=Path.cwd()))
-    except (AlreadyRunning, StartFailed) as error:
+    except (AlreadyRunning, StartFailed, OSError) as error:
         sys.exit(str(error))
     except Stopped:
         return 130

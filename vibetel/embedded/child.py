@@ -34,7 +34,7 @@ class Child:
     name: str
     command: list[str]
     environment: dict[str, str]
-    ready: Callable[[], bool] = lambda: True  # whether it serves; answers within a second or two
+    ready: Callable[[], bool] | None = None  # whether it serves; answers within a second or two
     prepare: Callable[[], None] = lambda: None  # called before every start
     stop_signal: signal.Signals = signal.SIGTERM
     folder: Path = Path("/")  # where it runs

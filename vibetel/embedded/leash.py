@@ -34,9 +34,10 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """False for a zombie too: where nobody reaps orphans, they stay for ever."""
+    """False for a zombie too, once its last thread has closed its ports: where nobody reaps orphans, they stay."""
     with suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     return False
 
 

@@ -8,6 +8,7 @@ One thread, one loop: `tick` looks at every child and is called wherever there i
 
 import fcntl
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -45,7 +46,7 @@ class Supervisor:
         self._data_dir = data_dir
         self._say = say
         self._groups: list[list[_Kept]] = []
-        self._stop_by: float | None = None
+        self._stop_by = math.inf  # infinity until somebody asks for the end
 
     def __enter__(self) -> Self:
         """Raises AlreadyRunning."""
@@ -64,7 +65,7 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop_by = self._stop_by or time.monotonic() + STOP_SECONDS
+        self._stop_by = min(self._stop_by, time.monotonic() + STOP_SECONDS)
         for number, group in reversed(list(enumerate(self._groups))):
             self._end(group, self._stop_by if number == 0 else time.monotonic() + STOP_GROUP_SECONDS)
         self._leash.communicate()
@@ -76,7 +77,7 @@ class Supervisor:
             signal.signal(caught, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop_by is None:
+        if self._stop_by == math.inf:
             self._stop_by = time.monotonic() + STOP_SECONDS
         elif number == signal.SIGINT:
             self._stop_by = 0.0
@@ -93,8 +94,9 @@ class Supervisor:
             self.tick(0.05)
             for kept in waiting:
                 if kept.serves():
-                    self._say(f"{kept.name}: ready after {time.monotonic() - began:.1f} s")
-                elif kept.starts >= START_ATTEMPTS or time.monotonic() - began > START_TIMEOUT_SECONDS:
+                    reached = "ready" if kept.child.ready else "started"
+                    self._say(f"{kept.name}: {reached} after {time.monotonic() - began:.1f} s")
+                elif kept.gave_up() or time.monotonic() - began > START_TIMEOUT_SECONDS:
                     raise StartFailed(f"{kept.name} did not start; {end_of_log(self._data_dir, kept.child)}")
             waiting = [kept for kept in waiting if not kept.served]
 
@@ -131,7 +133,7 @@ class Supervisor:
 
     def tick(self, seconds: float) -> None:
         """Starts again what has ended, bounds the logs, then sleeps. Raises Stopped."""
-        if self._stop_by is not None:
+        if self._stop_by < math.inf:
             raise Stopped
         for kept in itertools.chain.from_iterable(self._groups):
             kept.revive(self._say)
@@ -141,7 +143,7 @@ class Supervisor:
     def _end(self, group: "list[_Kept]", until: float) -> None:
         for kept in group:
             kept.signal(kept.child.stop_signal)
-        while any(kept.runs() for kept in group) and time.monotonic() < min(until, self._stop_by or until):
+        while any(kept.runs() for kept in group) and time.monotonic() < min(until, self._stop_by):
             time.sleep(0.02)
         for kept in group:
             kept.kill()
@@ -183,8 +185,11 @@ class _Kept:
         self._pause_seconds = min(2 * pause, RESTART_PAUSE_MAX_SECONDS)
 
     def serves(self) -> bool:
-        self.served = self.runs() and self.child.ready()
+        self.served = self.runs() and (self.child.ready is None or self.child.ready())
         return self.served
+
+    def gave_up(self) -> bool:
+        return self.starts >= START_ATTEMPTS and not self.runs()
 
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None

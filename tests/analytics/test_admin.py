@@ -1,0 +1,198 @@
+"""The admin: the Overview's states, and lists that nobody can write to."""
+
+import json
+import re
+from datetime import UTC, timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from analytics.dashboards.overview import METRICS
+from analytics.models import Event, LoadedObject, Quarantined
+from ingest import checks
+from ingest.checks import Accepted
+from tests.analytics.history import made_up, record, run
+from tests.events import KEY
+
+pytestmark = pytest.mark.django_db
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def overview(client: Client, query: str = "") -> str:
+    answer = client.get(f"/admin/{query}")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def url(model: type, page: str, *arguments: object) -> str:
+    return reverse(f"admin:analytics_{model.__name__.lower()}_{page}", args=arguments)
+
+
+def test_overview_asks_for_a_login(client: Client) -> None:
+    answer = client.get("/admin/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/")
+
+
+def test_overview_waits_for_the_first_event_with_a_request_that_is_accepted(admin_client: Client) -> None:
+    answer = admin_client.get("/admin/", headers={"host": "localhost:8123"})
+    request: str = answer.context["first_event"]
+    assert "Waiting for the first event" in answer.content.decode()
+    assert request.startswith("curl http://localhost:8123/api/pipeline ")
+    body = request.split(" -d '")[1].removesuffix("'")
+    now = timezone.now()
+    (verdict,) = checks.check(body.encode(), received_at=now, identity_hash_key=KEY, events_max_count=1).verdicts
+    assert isinstance(verdict, Accepted)
+    line = json.loads(verdict.line)
+    assert (line["command"], "clock" in line) == ("hello", False)
+
+
+def test_overview_shows_figures(admin_client: Client) -> None:
+    now = timezone.now()
+    record([run(now, duration_ms=2000) for _ in range(30)] + [run(now, has_error=True, error_type="FileError")])
+    cards = re.findall(r'class="label">([^<]+)<.*?class="figure">([^<]+)<', overview(admin_client), re.DOTALL)
+    assert cards == [
+        ("Command runs", "31"),
+        ("Active installations", "0"),
+        ("Runs per installation", "\N{EN DASH}"),
+        ("Error rate", "3.2%"),
+        ("Median duration", "2.0 s"),
+        ("Tokens", "0"),
+    ]
+
+
+def test_overview_says_where_the_newest_run_is_when_there_is_none_in_range(admin_client: Client) -> None:
+    newest = timezone.now() - timedelta(days=50)
+    record([run(newest.astimezone(UTC))])
+    page = overview(admin_client)
+    assert "No runs in these days" in page
+    assert f"{newest.day} {newest:%B %Y}" in page
+    assert "?period=90d" in page
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("period", ["7d", "90d"])
+def test_overview_draws_every_figure(admin_client: Client, metric: str, period: str) -> None:
+    record(made_up(timezone.now(), days=3, a_day=4))
+    page = overview(admin_client, f"?period={period}&metric={metric}")
+    assert METRICS[metric].label in page
+    assert "There is no" not in page
+
+
+def test_overview_falls_back_from_what_it_does_not_know_and_says_so(admin_client: Client) -> None:
+    record([run(timezone.now())])
+    page = overview(admin_client, f"?period={HOSTILE}&metric=joy")
+    assert "There is no metric “joy”" in page
+    assert "period=30d" in page
+    assert HOSTILE not in page
+
+
+def test_overview_escapes_what_anybody_may_have_posted(admin_client: Client) -> None:
+    fields = dict.fromkeys(("command", "tool_version", "provider", "model", "error_type"), HOSTILE)
+    record([run(timezone.now(), has_error=True, prompt_tokens=5, **fields) for _ in range(25)])
+    page = overview(admin_client)
+    assert "&lt;script&gt;" in page
+    assert HOSTILE not in page
+
+
+def test_overview_takes_few_statements(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    record(made_up(timezone.now(), days=20, a_day=10))
+    with django_assert_max_num_queries(6):
+        overview(admin_client, "?period=90d")
+
+
+def test_pages_have_no_inline_style_and_no_inline_script(admin_client: Client) -> None:
+    assert_strict(overview(admin_client))
+    record(made_up(timezone.now(), days=3, a_day=10))
+    assert_strict(overview(admin_client))
+    for path in (url(Event, "changelist"), url(Event, "change", Event.objects.all()[0].pk), "/admin/login/"):
+        assert_strict(admin_client.get(path, follow=True).content.decode())
+
+
+def assert_strict(page: str) -> None:
+    assert not re.search(r"<style|<script(?![^>]*\ssrc=)|<[^>]+\s(style|on\w+)=", page)
+
+
+def test_sidebar_lists_what_the_account_may_see(client: Client) -> None:
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    client.force_login(viewer)
+    assert "Events" not in sidebar(client)
+    assert client.get(url(Event, "changelist")).status_code == 403
+    viewer.user_permissions.add(Permission.objects.get(codename="view_event"))
+    assert sidebar(client) == ["Overview", "Events"]
+    assert client.get(url(Event, "changelist")).status_code == 200
+
+
+def sidebar(client: Client) -> list[str]:
+    sections = client.get("/admin/").context["sidebar"]
+    return [page.label for section in sections for page in section.pages]
+
+
+@pytest.mark.parametrize("path", ["auth/user/", "auth/group/", "auth/user/add/", "password_change/"])
+def test_accounts_and_groups_are_managed_here(admin_client: Client, path: str) -> None:
+    assert admin_client.get(f"/admin/{path}").status_code == 200
+
+
+@pytest.mark.parametrize("model", [Event, LoadedObject, Quarantined])
+def test_lists_are_read_only(admin_client: Client, model: type) -> None:
+    row = one_of_each()[model]
+    assert admin_client.get(url(model, "changelist")).status_code == 200
+    assert admin_client.get(url(model, "change", row)).status_code == 200
+    assert admin_client.post(url(model, "change", row), {}).status_code == 403
+    assert admin_client.get(url(model, "add")).status_code == 403
+    assert admin_client.post(url(model, "delete", row), {"post": "yes"}).status_code == 403
+
+
+def one_of_each() -> dict[type, object]:
+    event = run(timezone.now())
+    record([event])
+    line = Quarantined.objects.create(
+        source_object=event.source_object, source_line=7, reason="bad_line", payload=HOSTILE.encode()
+    )
+    return {Event: event.pk, LoadedObject: event.source_object.pk, Quarantined: line.pk}
+
+
+def test_quarantined_lines_are_never_shown(admin_client: Client) -> None:
+    row = one_of_each()[Quarantined]
+    for path in (url(Quarantined, "changelist"), url(Quarantined, "change", row)):
+        page = admin_client.get(path).content.decode()
+        assert "alert" not in page
+        assert "25\xa0bytes" in page
+
+
+def test_an_event_is_found_by_its_id_and_by_nothing_else(admin_client: Client) -> None:
+    events = [run(timezone.now()) for _ in range(3)]
+    record(events)
+    wanted = events[1].event_id
+    for term, found in ((f" {wanted} ", [wanted]), ("repo", []), (str(wanted)[:8], [])):
+        rows = admin_client.get(url(Event, "changelist"), {"q": term}).context["cl"].result_list
+        assert [row.pk for row in rows] == found
+
+
+def test_events_are_listed_newest_first_and_never_all_counted(admin_client: Client) -> None:
+    now = timezone.now()
+    record([run(now - timedelta(minutes=minutes % 7)) for minutes in range(60)])
+    with CaptureQueriesContext(connection) as captured:
+        rows = admin_client.get(url(Event, "changelist")).context["cl"].result_list
+    assert [row.occurred_at for row in rows] == sorted((row.occurred_at for row in rows), reverse=True)
+    statements = [query["sql"] for query in captured.captured_queries if "analytics_event" in query["sql"]]
+    assert all("LIMIT" in statement for statement in statements)
+    assert not any("DISTINCT" in statement for statement in statements)
+
+
+def test_an_event_shows_all_its_fields(admin_client: Client) -> None:
+    event = run(timezone.now())
+    record([event])
+    page = admin_client.get(url(Event, "change", event.pk)).content.decode()
+    shown = set(re.findall(r'class="form-row field-(\w+)', page))
+    renamed = {"occurred_at": "occurred", "received_at": "received", "has_error": "failed", "ci": "in_ci"}
+    renamed |= {"clock_is_server": "server_clock", "interactive": "at_terminal", "duration_ms": "duration"}
+    assert shown == {renamed.get(field.name, field.name) for field in Event._meta.fields}

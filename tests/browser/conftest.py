@@ -1,0 +1,59 @@
+"""Fixtures: a portal with some weeks of events, an administrator's session, and a chromium to look at it with.
+
+Playwright runs an event loop in the test's thread, in which Django refuses to touch the database. So `browser` comes
+last and goes first: the fixtures that need the database are set up before it, and undone after it has gone.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from tests.analytics.history import made_up, record
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+
+
+@pytest.fixture
+def chromium() -> str:
+    """Where it is. Without one these tests fail in CI, and are skipped elsewhere."""
+    found = shutil.which("chromium") or (CHROMIUM if Path(CHROMIUM).exists() else None)
+    if not found:
+        missing = "NO CHROMIUM, so no page was looked at. Install it: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture
+def history(transactional_db: None) -> None:
+    """Two months of runs until now."""
+    record(made_up(timezone.now(), days=66, a_day=25))
+
+
+@pytest.fixture
+def session(live_server: LiveServer, admin_client: Client) -> str:
+    """The cookie of an administrator."""
+    return admin_client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+@pytest.fixture
+def browser(chromium: str, session: str) -> Iterator[Browser]:
+    """Started after whatever needs the database."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield browser
+        browser.close()

@@ -1,0 +1,93 @@
+"""`manage.py up`: one command, everything there, everything gone."""
+
+import os
+import signal
+import socket
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.vibetel.programs import pid_of, program, supervised, until
+from vibetel.embedded import environment
+from vibetel.embedded.addresses import free_ports
+
+PORTAL = {"granian", "celery -A vibetel worker", "celery -A vibetel beat"}
+SERVERS = {"postgres", "valkey-server", "weed"}
+
+
+@pytest.fixture
+def port() -> int:
+    return int(free_ports(["PORT"])["PORT"])
+
+
+@pytest.fixture
+def given() -> dict[str, str]:
+    """The tests' servers, as the real servers of a portal."""
+    return environment(settings.DATA_DIR, {})
+
+
+def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, port: int) -> None:
+    with program("manage.py", "up", data_dir=data_dir, PORT=str(port)) as portal:
+        until(lambda: portal.says("Ctrl-C stops everything"))
+        assert f"http://127.0.0.1:{port}/admin/" in portal.output()
+        assert "Password:" in portal.output()
+        assert _status(port, "/healthz") == 200
+        assert _status(port, "/readyz") == 200
+        assert all(pid_of(data_dir, word) for word in PORTAL | SERVERS)
+
+        status, seconds = portal.stop(signal.SIGINT)
+
+    assert status == 0, portal.output()
+    assert seconds < 5
+    assert not supervised(data_dir)
+
+
+def test_killed_and_started_again_it_comes_back(data_dir: Path, port: int, given: dict[str, str]) -> None:
+    with program("manage.py", "up", data_dir=data_dir, PORT=str(port), **given) as first:
+        until(lambda: first.says("Ctrl-C stops everything"))
+        # A killed web process leaves its worker on the port: it has to go before the next one listens.
+        os.kill(pid_of(data_dir, "granian") or 0, signal.SIGKILL)
+        until(lambda: first.says("web: killed by SIGKILL, starts again in 1 s"))
+        until(lambda: _status(port, "/healthz") == 200)
+        first.process.kill()
+        until(lambda: not supervised(data_dir), 5)
+
+    then = ("--then", "check --tag nonsense", "--then", "check")
+    with program("manage.py", "up", *then, data_dir=data_dir, PORT=str(port), **given) as second:
+        until(lambda: second.says("manage.py check --tag nonsense: failed with status 1"))
+        until(lambda: second.says("System check identified no issues"))
+        assert "Password:" not in second.output()
+        assert second.stop()[0] == 0
+    # None of the servers that were given has an embedded one beside it.
+    assert {path.name.partition(".")[0] for path in data_dir.iterdir()} == {"lock", "log", "beat-schedule"}
+
+
+def test_a_taken_port_stops_the_start_before_anything_runs(data_dir: Path, port: int) -> None:
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        program("manage.py", "up", data_dir=data_dir, PORT=str(port)) as portal,
+    ):
+        assert portal.process.wait(60) == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in portal.output()
+    assert sorted(path.name for path in data_dir.iterdir()) == ["lock", "portal.env"]
+
+
+def test_a_start_that_fails_says_why(data_dir: Path, port: int, given: dict[str, str]) -> None:
+    nowhere = {**given, "DATABASE_URL": "postgresql://portal@127.0.0.1:1/vibetel"}
+    with program("manage.py", "up", data_dir=data_dir, PORT=str(port), **nowhere) as portal:
+        assert portal.process.wait(60) == 1
+    assert f"migrate failed with status 1; the end of {data_dir}/log/migrate.log:" in portal.output()
+    assert "Connection refused" in portal.output()
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return None
+    finally:
+        connection.close()
