@@ -53,7 +53,7 @@ def test_pipeline_carries_a_command_from_its_end_to_the_overview(portal: Portal,
     figures = portal.overview()
     assert figures["Command runs"] == "1"
     assert figures["Active installations"] == "1"
-    assert figures["Error rate"] == "0%"
+    assert figures["Error rate"] == "0.0%"
     assert "alice" not in "".join(path.read_text() for path in (portal.data_dir / "log").glob("*.log"))
 
 
