@@ -146,11 +146,10 @@ def now_ms() -> int:
 
 def counters() -> dict[str, int]:
     """The books' terms up to the archive, and `waiting`, as of one moment."""
-    with _redis_errors():
-        with connection().pipeline() as both:
-            both.hgetall(COUNTERS)
-            both.xlen(STREAM)
-            counts, waiting = both.execute()
+    with _redis_errors(), connection().pipeline() as both:
+        both.hgetall(COUNTERS)
+        both.xlen(STREAM)
+        counts, waiting = both.execute()
     return {name.decode(): int(value) for name, value in counts.items()} | {"waiting": waiting}
 
 

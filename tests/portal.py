@@ -22,6 +22,8 @@ import boto3
 import psutil
 import psycopg
 
+from vibetel import embedded
+
 ROOT = Path(__file__).parent.parent
 # What would make the portal use a real server, or the one of the other tests.
 SERVERS = ("DATABASE_URL", "REDIS_URL", "ARCHIVE_", "SECRET_KEY", "IDENTITY_HASH_KEY", "DJANGO_SETTINGS_MODULE")
@@ -64,8 +66,9 @@ class Portal:
 
     def kill(self) -> None:
         """kill -9 to the supervisor and to everything under it, at one moment."""
-        for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
-            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        supervisor = psutil.Process(self.process.pid)
+        for process in [*supervisor.children(recursive=True), supervisor]:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
 
@@ -129,11 +132,7 @@ class Portal:
             return connection.execute(query).fetchall()
 
     def _addresses(self) -> dict[str, str]:
-        script = "import json, os, pathlib; from vibetel import embedded; print(json.dumps(embedded.environment(pathlib.Path(os.environ['DATA_DIR']), os.environ)))"
-        ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=self.environment, capture_output=True)
-        known = json.loads(ran.stdout)
-        assert isinstance(known, dict)
-        return known
+        return embedded.environment(self.data_dir, self.environment)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], object]) -> None:

@@ -31,7 +31,7 @@ def test_text_names_the_variable_that_is_missing() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "ten", "²"])
 def test_positive_names_the_variable_with_a_bad_value(value: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="X: .* is not a whole number of at least 1"):
+    with pytest.raises(ImproperlyConfigured, match=r"X: .* is not a whole number of at least 1"):
         Environment({"X": value}, {}).positive("X", 5)
 
 

@@ -37,5 +37,5 @@ class Command(BaseCommand):
             raise CommandError(f"{loaded.delayed_objects} objects could not be fetched now: run it again.")
 
 
-def _show(bar: "tqdm[Any]", position: int) -> None:
+def _show(bar: "tqdm[Any]", position: float) -> None:
     bar.update(position - bar.n)
