@@ -14,13 +14,13 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+import trustme
 import vibetel_client
 from vibetel_client import HttpTransport, identity
 
 # Well over what a machine under load adds to a process, well under the 3 s of a timeout.
 SLACK_S = 1.5
 
-SELF_SIGNED = Path(__file__).with_name("self_signed.pem")  # for 127.0.0.1, until 2125; its key is no secret
 EXAMPLE = Path(__file__).parents[2] / "client" / "examples" / "argparse_cli.py"
 
 
@@ -161,17 +161,19 @@ def test_a_bad_answer_disturbs_no_tool(server: Server, diagnostics: Path, status
 
 
 def test_a_server_gets_nothing_until_its_certificate_is_trusted(
-    server: Server, diagnostics: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, diagnostics: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     identity.record_choice(diagnostics, True)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(SELF_SIGNED)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.release.set()
     url = server.url.replace("http:", "https:")
     assert run_python(PATIENT + TOOL, url)[1] == ""
     assert server.requests.empty()
-    monkeypatch.setenv("SSL_CERT_FILE", str(SELF_SIGNED))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     assert run_python(PATIENT + TOOL, url)[1] == ""
     assert server.requests.get(timeout=5)
 
