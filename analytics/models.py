@@ -138,7 +138,8 @@ class TouchedHour(models.Model):
 class Rollup(models.Model):
     """One row is what happened in one period, for one value of one dimension; dimension `total` has the value ''.
 
-    `runs` counts events with a duration, `failures` those of them with `has_error`. The duration histogram holds
+    `runs` counts events with a duration, `failures` those of them with `has_error`,
+    `placeholder_runs` those by nobody in particular. The duration histogram holds
     successful runs only: `duration_counts[i]` of them in bucket `duration_buckets[i]` (rollups.py). `installations` is
     a serialized roaring bitmap of Installation ids.
     """
@@ -147,6 +148,7 @@ class Rollup(models.Model):
     value = models.CharField(max_length=255, blank=True)
     runs = models.IntegerField()
     failures = models.IntegerField()
+    placeholder_runs = models.IntegerField()
     context_tokens = models.BigIntegerField()
     prompt_tokens = models.BigIntegerField()
     completion_tokens = models.BigIntegerField()

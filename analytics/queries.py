@@ -59,6 +59,7 @@ class Figures:
 
     runs: int
     failures: int
+    placeholder_runs: int
     installations: int
     prompt_tokens: int
     completion_tokens: int
@@ -78,8 +79,8 @@ class Figures:
 
     @property
     def runs_per_installation(self) -> float | None:
-        """None without installations. Placeholders' runs count above, and nobody below."""
-        return self.runs / self.installations if self.installations else None
+        """Without those by placeholders, who are no installations; None without installations."""
+        return (self.runs - self.placeholder_runs) / self.installations if self.installations else None
 
     @property
     def error_rate(self) -> float | None:
@@ -178,6 +179,7 @@ def _figures(rows: Iterable[Rollup]) -> Figures:
     return Figures(
         runs=tally.runs,
         failures=tally.failures,
+        placeholder_runs=tally.placeholder_runs,
         installations=len(tally.installations),
         prompt_tokens=tally.prompt_tokens,
         completion_tokens=tally.completion_tokens,

@@ -44,6 +44,7 @@ _RECOMPUTE = f"""
     SELECT dimension, value,
            count(*) AS runs,
            count(*) FILTER (WHERE has_error) AS failures,
+           count(*) FILTER (WHERE installation_id IS NULL) AS placeholder_runs,
            coalesce(sum(context_tokens), 0)::bigint AS context_tokens,
            coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
            coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
@@ -61,6 +62,7 @@ _RECOMPUTE = f"""
 class _Columns(TypedDict):
     runs: int
     failures: int
+    placeholder_runs: int
     context_tokens: int
     prompt_tokens: int
     completion_tokens: int
@@ -75,6 +77,7 @@ class Tally:
 
     runs: int = 0
     failures: int = 0
+    placeholder_runs: int = 0
     context_tokens: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -85,6 +88,7 @@ class Tally:
         """Merge a rollup row into this."""
         self.runs += row.runs
         self.failures += row.failures
+        self.placeholder_runs += row.placeholder_runs
         self.context_tokens += row.context_tokens
         self.prompt_tokens += row.prompt_tokens
         self.completion_tokens += row.completion_tokens
@@ -107,6 +111,7 @@ class Tally:
         return {
             "runs": self.runs,
             "failures": self.failures,
+            "placeholder_runs": self.placeholder_runs,
             "context_tokens": self.context_tokens,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -148,16 +153,8 @@ def _hour_rows(hour: datetime) -> list[HourlyRollup]:
 
 
 def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> HourlyRollup:
-    runs, failures, context_tokens, prompt_tokens, completion_tokens, buckets, installations = figures
-    tally = Tally(
-        runs,
-        failures,
-        context_tokens,
-        prompt_tokens,
-        completion_tokens,
-        Counter(buckets or ()),
-        BitMap(installations or ()),
-    )
+    *counts, buckets, installations = figures
+    tally = Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))
     return HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
 
 

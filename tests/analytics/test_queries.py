@@ -67,7 +67,7 @@ def test_report_orders_parts_by_runs_and_shares_add_up() -> None:
 
 def test_report_of_nothing_is_zeros() -> None:
     report = queries.report(Period.ending_today("30d", NOON), NOON)
-    assert report.now == Figures(0, 0, 0, 0, 0, None, None, None)
+    assert report.now == Figures(0, 0, 0, 0, 0, 0, None, None, None)
     assert (report.now.error_rate, report.now.runs_per_installation, report.now.tokens_per_run) == (None, None, None)
     assert [figures.runs for figures in report.days] == [0] * 30
     assert not any(report.parts.values())
@@ -82,6 +82,15 @@ def test_report_leaves_out_twins_and_counts_placeholders_as_runs_only() -> None:
     )
     now = queries.report(Period.ending_today("7d", NOON), NOON).now
     assert (now.runs, now.installations, now.failures) == (1, 0, 0)
+
+
+def test_runs_per_installation_leaves_out_placeholders() -> None:
+    somebody = Installation.objects.create(user_id="7d444840-9dc0-41d1-b245-5ffdce74fad2")
+    record(
+        [run(NOON, installation=somebody), run(NOON, installation=somebody), run(NOON, placeholder="anonymous_opt_out")]
+    )
+    now = queries.report(Period.ending_today("7d", NOON), NOON).now
+    assert (now.runs, now.runs_per_installation) == (3, 2)
 
 
 def test_report_counts_an_installation_of_several_days_once() -> None:
