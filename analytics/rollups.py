@@ -154,7 +154,9 @@ def _hour_rows(hour: datetime) -> list[HourlyRollup]:
 
 def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> HourlyRollup:
     *counts, buckets, installations = figures
-    tally = Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))
+    tally = Tally(*counts)
+    tally.durations.update(buckets or ())
+    tally.installations.update(installations or ())
     return HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
 
 
