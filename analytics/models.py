@@ -16,7 +16,7 @@ class LoadedObject(models.Model):
 
         LOADED = "loaded", "Loaded"
         QUARANTINED = "quarantined", "Unreadable, kept aside"
-        FOREIGN = "foreign", "Not written by this portal; loaded only when asked"
+        FOREIGN = "foreign", "Not written by this portal, left alone"
 
     # Collation C sorts as the bucket lists.
     name = models.CharField(max_length=1024, unique=True, db_collation="C")

@@ -109,6 +109,8 @@ def _verdict(event: object, arrival: _Arrival, dropped: Counter[str]) -> Accepte
         return Rejected("missing_field", "eventName")
     if name not in contract.EVENT_NAMES:
         return Rejected("unknown_event", "eventName")
+    if name == contract.COMMAND_ERROR and event.get("duration") is not None and event.get("hasError") is None:
+        event = {**event, "hasError": True}  # a run that is reported by its error has failed
     line: dict[str, object] = {}
     try:
         for spec in contract.FIELDS:
@@ -128,9 +130,10 @@ def _sealed_with_arrival(line: dict[str, object], arrival: _Arrival) -> dict[str
     event_id = line.pop("eventId", None) or str(uuid7(int(arrival.received_at.timestamp() * 1000)))
     occurred_at = line["timestamp"]
     assert isinstance(occurred_at, datetime)
-    corrected = occurred_at + arrival.clock_offset
-    plausible = arrival.received_at - OLDEST_PLAUSIBLE <= corrected <= arrival.received_at + NEWEST_PLAUSIBLE
-    line["timestamp"] = _format_timestamp(corrected if plausible else arrival.received_at)
+    # As ages, which cannot overflow: a sender may put any year.
+    age = arrival.received_at - occurred_at - arrival.clock_offset
+    plausible = -NEWEST_PLAUSIBLE <= age <= OLDEST_PLAUSIBLE
+    line["timestamp"] = _format_timestamp(arrival.received_at - age if plausible else arrival.received_at)
     line["eventId"] = event_id
     line["receivedAt"] = _format_timestamp(arrival.received_at)
     line["schemaVersion"] = contract.SCHEMA_VERSION
@@ -149,6 +152,8 @@ def _event_name(value: object, spec: Field, arrival: _Arrival, dropped: Counter[
 def _user_id(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
     """A UUID or a placeholder; any other string, which may be an e-mail address, becomes a keyed hash in UUID form."""
     text = _text(value, spec.name)
+    if not text:
+        raise _FieldRejected("bad_value", spec.name)  # hashed, all of them would be one installation
     if text in contract.PLACEHOLDER_USER_IDS:
         return text
     return _parse_uuid(text) or _hashed_id(text, arrival.identity_hash_key)

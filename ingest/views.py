@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from rest_framework import status
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -18,12 +18,26 @@ from ingest.checks import Accepted, Rejected
 
 RETRY_AFTER_SECONDS = 5
 
+# The body came and was refused unread: an event in the books.
+_BODY_REFUSED = (
+    status.HTTP_411_LENGTH_REQUIRED,
+    status.HTTP_413_REQUEST_ENTITY_TOO_LARGE,
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+)
+
 
 class BodyTooLarge(APIException):
     """More than BODY_MAX_BYTES."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
+
+
+class LengthRequired(APIException):
+    """A body without Content-Length (RFC 9110, section 15.5.12): WSGI cannot tell where it ends."""
+
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_code = "length_required"
 
 
 class Unavailable(APIException):
@@ -50,10 +64,12 @@ class BodyParser(BaseParser):
 class PipelineView(APIView):
     """Receive events.
 
-    202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 413: too
-    large. 415: not JSON. 503: cannot be kept now, come back after `Retry-After` seconds.
+    202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 411: no
+    Content-Length. 413: too large. 415: not JSON, or compressed. 503: cannot be kept now, come back after `Retry-After`
+    seconds.
     """
 
+    http_method_names = ["post"]
     authentication_classes = []
     permission_classes = []
     parser_classes = [BodyParser]
@@ -61,6 +77,10 @@ class PipelineView(APIView):
 
     def post(self, request: Request) -> Response:
         """Check the body's events, keep the accepted ones, answer with a verdict each."""
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            raise LengthRequired
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise UnsupportedMediaType(request.headers["Content-Encoding"])
         body: Any = request.data or b""  # DRF parses no empty body
         try:
             checked = checks.check(
@@ -114,7 +134,7 @@ def _refuse(error: Exception, context: dict[str, Any]) -> Response | None:
     if answer is None or not isinstance(error, APIException):
         return answer
     reason = str(error.get_codes())
-    if answer.status_code in (status.HTTP_413_REQUEST_ENTITY_TOO_LARGE, status.HTTP_415_UNSUPPORTED_MEDIA_TYPE):
+    if answer.status_code in _BODY_REFUSED:
         try:
             buffer.push([], received=1, counts={f"rejected:{reason}": 1})
         except buffer.BufferUnavailable:

@@ -4,9 +4,11 @@ In: the process environment, then the embedded servers' (fallback). Out: typed v
 Fails: ImproperlyConfigured, naming the variable. Next: settings.py
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -53,6 +55,34 @@ class Environment:
     def names(self, name: str, default: str) -> list[str]:
         """A comma-separated list."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+
+def port(value: str) -> int:
+    """A TCP port. Raises ValueError."""
+    number = _positive(value)
+    if number > 65_535:
+        raise ValueError(f"{value} is no port: the highest is 65535")
+    return number
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A parser of URLs of these schemes that name a host, or of nothing. It raises ValueError."""
+
+    def parse(value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in schemes or not parts.hostname):
+            # The value may hold a password: it is not repeated.
+            raise ValueError(f"not a URL of the form {schemes[0]}://host")
+        return value
+
+    return parse
+
+
+def log_level(value: str) -> str:
+    """A level of Python's logging by name. Raises ValueError."""
+    if value not in logging.getLevelNamesMapping():
+        raise ValueError(f"{value!r} is none of {', '.join(logging.getLevelNamesMapping())}")
+    return value
 
 
 def _positive(value: str) -> int:

@@ -24,8 +24,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
     except buffer.BufferUnavailable:
         missing.append("redis")
     try:
-        connection.ensure_connection()
-        connection.cursor().execute("SELECT 1")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
     except OperationalError:
         connection.close()  # a connection that broke is not to be kept for the next request
         missing.append("postgres")

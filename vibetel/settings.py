@@ -1,4 +1,4 @@
-"""Settings, all from the environment; docs/settings.md says what each is for.
+"""Settings, all from the environment; the README says what each is for.
 
 The sections follow an event on its way. With none set, the embedded servers of DATA_DIR stand in (vibetel/embedded).
 """
@@ -10,7 +10,7 @@ import dj_database_url
 from botocore.config import Config
 from celery.schedules import crontab
 
-from vibetel import embedded
+from vibetel import embedded, environment
 from vibetel.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -19,7 +19,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "portal").absolute()  # the embedded servers' data and secrets
 env = Environment(os.environ, fallback=embedded.environment(DATA_DIR, os.environ))
-PORT = env.positive("PORT", 8000)  # where `manage.py up` serves the portal
+PORT = env.parsed("PORT", environment.port, "8000")  # where `manage.py up` serves the portal
 
 # -- Secrets ----------------------------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids th
 
 # -- Ingest: POST, check, buffer --------------------------------------------------------------------------------------
 
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = env.parsed("REDIS_URL", environment.url("redis", "rediss"))
 EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request
 BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request
 BUFFER_MAX_ROWS = env.positive("BUFFER_MAX_ROWS", 1_000_000)  # events waiting for the archive; above: 503
@@ -50,7 +50,7 @@ def _archive(role: str) -> dict[str, object]:
     A process that has no business with the bucket, such as the web process, runs without keys: it fails when it
     uses them, not when it starts.
     """
-    endpoint_url = env.text("ARCHIVE_ENDPOINT_URL", "")
+    endpoint_url = env.parsed("ARCHIVE_ENDPOINT_URL", environment.url("http", "https"), "")
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
@@ -85,7 +85,8 @@ STORAGES = {
 
 # -- Load -------------------------------------------------------------------------------------------------------------
 
-DATABASES = {"default": env.parsed("DATABASE_URL", lambda url: dj_database_url.parse(url, conn_max_age=60))}
+DATABASE_URL = env.parsed("DATABASE_URL", environment.url("postgresql", "postgres"))
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
 LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)
 
 CELERY_BROKER_URL = REDIS_URL
@@ -169,10 +170,16 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "plain"},
+        "null": {"class": "logging.NullHandler"},
+    },
+    "root": {"handlers": ["stderr"], "level": env.parsed("LOG_LEVEL", environment.log_level, "INFO")},
     "loggers": {
         "django": {"level": "WARNING"},
+        # These quote what a stranger put into a path or a Host header.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
         "celery": {"level": "WARNING"},
     },
 }

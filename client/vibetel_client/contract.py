@@ -66,10 +66,24 @@ class Option:
     maximum: int = 0
 
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._:+-]{0,63}(?: [A-Za-z][A-Za-z0-9._:+-]{0,31}){0,3}", re.ASCII)
+# What a name must not look like: a file, a credential, something random. A client cannot know what a string means, so
+# what is left to hide in is a short name; anything else becomes `other`.
+_NOT_A_FILE = r"(?!\S*\.[A-Za-z]{1,5}\Z)"
+_NOT_A_CREDENTIAL = r"(?!(?:sk|pk|rk|glpat|xox[a-z])-|(?:gh[a-z]|github_pat|hf)_|AKIA|AIza|eyJ)"
+_NOT_RANDOM = r"(?!\S*[A-Za-z0-9]{25})"
+_NAME = _NOT_A_CREDENTIAL + _NOT_RANDOM + r"[A-Za-z][A-Za-z0-9_-]{0,31}"
+
+# A command of a group is written `group:command`, three deep at most.
+_COMMAND = re.compile(rf"{_NAME}(?::[A-Za-z][A-Za-z0-9_-]{{0,31}}){{0,2}}", re.ASCII)
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}", re.ASCII)
-_PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
-_MODEL = re.compile(r"(?:[A-Za-z][A-Za-z0-9._-]{0,31}/){0,2}[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}", re.ASCII)
+_PROVIDER = re.compile(_NAME, re.ASCII)
+_MODEL = re.compile(
+    _NOT_A_FILE
+    + _NOT_A_CREDENTIAL
+    + _NOT_RANDOM
+    + r"(?:[A-Za-z][A-Za-z0-9._-]{0,31}/){0,2}[A-Za-z][A-Za-z0-9._:+-]{0,63}",
+    re.ASCII,
+)
 # Semantic versions, and those of Python packages (PEP 440), such as 1.2.3rc1.
 _VERSION = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,5}){1,3}(?:(?:[-+.]|a|b|rc)[0-9A-Za-z.+-]{1,32})?", re.ASCII)
 _MINOR_VERSION = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}", re.ASCII)
@@ -89,7 +103,7 @@ FIELDS: tuple[Field, ...] = (
     Field("sessionId", "session_id", Kind.UUID, "A random id of this one run.", _ALWAYS),
     Field("timestamp", "timestamp", Kind.TIMESTAMP, "When the run ended, by the user's clock.", _ALWAYS),
     Field("toolVersion", "tool_version", Kind.IDENTIFIER, "The tool's version.", _ALWAYS, _VERSION),
-    Field("command", "command", Kind.IDENTIFIER, "The command that ran, without its arguments.", _ALWAYS, _NAME),
+    Field("command", "command", Kind.IDENTIFIER, "The command that ran, without its arguments.", _ALWAYS, _COMMAND),
     Field("duration", "duration_ms", Kind.COUNT, "How long it ran, in milliseconds.", _RUN, maximum=_MAX_DURATION_MS),
     Field("contextTokens", "context_tokens", Kind.COUNT, "Size of the context, in tokens.", maximum=_MAX_TOKENS),
     Field("promptTokens", "prompt_tokens", Kind.COUNT, "Size of the prompt, in tokens.", maximum=_MAX_TOKENS),

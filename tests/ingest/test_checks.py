@@ -2,11 +2,13 @@
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis.strategies import datetimes, just
 
 from ingest import checks
 from ingest.checks import Accepted, BodyRejected, Checked, Rejected
@@ -86,6 +88,7 @@ def test_check_of_an_empty_array_has_no_verdicts() -> None:
         ({"eventName": ["command_executed"]}, "unknown_event", "eventName"),
         ({"userId": None}, "missing_field", "userId"),
         ({"userId": 7}, "bad_type", "userId"),
+        ({"userId": ""}, "bad_value", "userId"),
         ({"sessionId": "not a uuid"}, "bad_value", "sessionId"),
         ({"timestamp": "yesterday"}, "bad_value", "timestamp"),
         ({"timestamp": "2026-11-22T12:00:00"}, "bad_value", "timestamp"),
@@ -113,12 +116,64 @@ def test_check_judges_each_event_of_an_array() -> None:
     assert [type(verdict) for verdict in verdicts] == [Accepted, Rejected, Rejected, Accepted]
 
 
-@pytest.mark.parametrize("field", ["command", "provider", "model", "errorType", "toolVersion"])
-@pytest.mark.parametrize(
-    "text", ["/home/alice/x", "alice@example.com", "https://x.example/?q=1", "what is\nthis", "\u202eevil", ""]
-)
+FREE_TEXT = [
+    "/home/alice/x",
+    "alice@example.com",
+    "https://x.example/?q=1",
+    "what is\nthis",
+    "fix my login bug",
+    "\u202eevil",
+    "",
+]
+
+
+@pytest.mark.parametrize("field", ["command", "provider", "model", "errorType", "toolVersion", "agent"])
+@pytest.mark.parametrize("text", FREE_TEXT)
 def test_check_folds_free_text_to_other(field: str, text: str) -> None:
     assert archived(**{field: text})[field] == "other"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "src/auth/login.py",
+        "secret.txt",
+        "sk-proj-abcdef",
+        "ghp_abcdefgh",
+        "AKIAIOSFODNN7EXAMPLE",
+        "4111111111111111",
+        "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6",
+    ],
+)
+@pytest.mark.parametrize("field", ["command", "provider", "model", "agent"])
+def test_check_folds_files_and_credentials_to_other(field: str, text: str) -> None:
+    assert archived(**{field: text})[field] == "other"
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("command", "repo"),
+        ("command", "remote:set-url"),
+        ("provider", "openrouter"),
+        ("model", "gemini-2.5-pro"),
+        ("model", "claude-3-7-sonnet-20250219"),
+        ("model", "openrouter/anthropic/claude-3.7-sonnet:beta"),
+        ("model", "anthropic.claude-3-5-sonnet-20240620-v1:0"),
+        ("model", "Qwen2.5-Coder-32B-Instruct"),
+        ("errorType", "ContextLengthExceededError"),
+        ("errorType", "botocore.exceptions.ClientError"),
+        ("toolVersion", "0.64.0-beta.10"),
+        ("toolVersion", "1.2.3rc1"),
+        ("pythonVersion", "3.14"),
+    ],
+)
+def test_check_keeps_a_name(field: str, name: str) -> None:
+    assert archived(**{field: name})[field] == name
+
+
+def test_check_takes_a_run_that_is_reported_by_its_error_for_a_failure() -> None:
+    assert archived(eventName="command_error", hasError=None, errorType="FileError")["hasError"] is True
 
 
 def test_check_hashes_a_user_id_that_is_no_uuid() -> None:
@@ -169,6 +224,18 @@ def test_check_corrects_a_wrong_clock_by_sent_at() -> None:
     line = json.loads(verdict.line)
     assert line["timestamp"] == "2026-11-22T11:50:00.000Z"
     assert "clock" not in line
+
+
+@given(sent_at=datetimes(timezones=just(UTC)), timestamp=datetimes(timezones=just(UTC)))
+@example(sent_at=datetime(1, 1, 1, tzinfo=UTC), timestamp=datetime(9999, 12, 31, tzinfo=UTC))
+@example(sent_at=datetime(9999, 12, 31, tzinfo=UTC), timestamp=datetime(1, 1, 1, tzinfo=UTC))
+def test_check_believes_no_time_that_is_implausible_when_corrected(sent_at: datetime, timestamp: datetime) -> None:
+    envelope = {"sentAt": sent_at.isoformat(), "data": [event(timestamp=timestamp.isoformat())]}
+    (verdict,) = check(json.dumps(envelope).encode()).verdicts
+    assert isinstance(verdict, Accepted)
+    line = json.loads(verdict.line)
+    occurred_at = datetime.fromisoformat(line["timestamp"])
+    assert NOON - checks.OLDEST_PLAUSIBLE <= occurred_at <= NOON + checks.NEWEST_PLAUSIBLE
 
 
 @pytest.mark.parametrize("off", [timedelta(days=-31, seconds=-1), timedelta(minutes=5, seconds=1)])

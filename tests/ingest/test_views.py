@@ -84,6 +84,19 @@ def test_pipeline_refuses_another_content_type() -> None:
     assert buffer.counters() == {"received": 1, "rejected:unsupported_media_type": 1, "accepted": 0, "waiting": 0}
 
 
+def test_pipeline_refuses_a_body_of_unknown_length() -> None:
+    answer = Client(headers={"Transfer-Encoding": "chunked"}).post(URL, body(event()), content_type="application/json")
+    assert answer.status_code == 411
+    assert answer.json()["results"] == [{"status": "rejected", "reason": "length_required"}]
+    assert buffer.counters() == {"received": 1, "rejected:length_required": 1, "accepted": 0, "waiting": 0}
+
+
+def test_pipeline_refuses_a_compressed_body() -> None:
+    answer = Client(headers={"Content-Encoding": "gzip"}).post(URL, b"\x1f\x8b", content_type="application/json")
+    assert answer.status_code == 415
+    assert buffer.counters()["rejected:unsupported_media_type"] == 1
+
+
 @pytest.mark.parametrize("accept", ["text/html", "image/png;q=1", "nonsense"])
 def test_pipeline_does_not_mind_what_the_client_accepts(accept: str) -> None:
     answer = Client(headers={"Accept": accept}).post(URL, body(event()), content_type="application/json; charset=utf-8")
@@ -91,7 +104,7 @@ def test_pipeline_does_not_mind_what_the_client_accepts(accept: str) -> None:
     assert answer["Content-Type"] == "application/json"
 
 
-@pytest.mark.parametrize("method", ["get", "put", "head", "delete", "patch"])
+@pytest.mark.parametrize("method", ["get", "put", "head", "delete", "patch", "options"])
 def test_pipeline_refuses_another_method(method: str) -> None:
     answer = getattr(Client(), method)(URL)
     assert answer.status_code == 405

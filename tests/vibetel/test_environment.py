@@ -1,10 +1,12 @@
 """Environment: a setting is read from where it is said to be, or the start stops with its name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from vibetel import environment
 from vibetel.environment import Environment
 
 
@@ -33,6 +35,27 @@ def test_text_names_the_variable_that_is_missing() -> None:
 def test_positive_names_the_variable_with_a_bad_value(value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"X: .* is not a whole number of at least 1"):
         Environment({"X": value}, {}).positive("X", 5)
+
+
+@pytest.mark.parametrize(
+    ("parse", "good", "bad"),
+    [
+        (environment.port, "65535", "65536"),
+        (environment.url("redis", "rediss"), "rediss://:secret@host:6379/0", "host:6379"),
+        (environment.url("http", "https"), "https://host", "https://"),
+        (environment.log_level, "WARNING", "loud"),
+    ],
+)
+def test_parsed_names_the_variable_with_a_bad_value(parse: Callable[[str], object], good: str, bad: str) -> None:
+    assert str(Environment({"X": good}, {}).parsed("X", parse)) == good
+    with pytest.raises(ImproperlyConfigured, match=r"^X: "):
+        Environment({"X": bad}, {}).parsed("X", parse)
+
+
+def test_a_bad_url_is_not_repeated() -> None:
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        Environment({"X": "postgres://user:secret@host"}, {}).parsed("X", environment.url("redis"))
+    assert "secret" not in str(refusal.value)
 
 
 def test_names_splits_at_commas() -> None:

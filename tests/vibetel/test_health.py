@@ -1,7 +1,9 @@
 """Health: alive is not ready, and not ready says what is missing."""
 
+import psycopg
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.db import close_old_connections, connection
 from django.test import Client
 
 from ingest import buffer
@@ -25,6 +27,17 @@ def test_readyz_names_redis(redis_away: None, db: None) -> None:
     answer = Client().get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["missing"] == ["redis"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readyz_does_not_take_a_broken_connection_for_a_broken_database(empty_buffer: None) -> None:
+    assert Client().get("/readyz").status_code == 200
+    end_others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+    database = connection.settings_dict["NAME"]
+    with psycopg.connect(settings.DATABASE_URL, dbname=database) as other:
+        other.execute(end_others, [database])
+    close_old_connections()  # as at the start of each request; the test client leaves it out
+    assert Client().get("/readyz").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

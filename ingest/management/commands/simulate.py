@@ -50,7 +50,12 @@ class Command(BaseCommand):
         parser.add_argument("--users", type=_positive, default=950, help="active in the last 30 days, about (950)")
         parser.add_argument("--seed", type=int, default=1, help="another seed, other events (1)")
         parser.add_argument("--until", type=_moment, help="end of the events, ISO 8601 (now; the archive: this hour)")
-        parser.add_argument("--rows-per-object", type=_positive, default=1000, help="of the archive (1000)")
+        parser.add_argument(
+            "--rows-per-object",
+            type=_positive,
+            default=settings.BATCH_MAX_ROWS,
+            help=f"of the archive ({settings.BATCH_MAX_ROWS})",
+        )
         parser.add_argument("--if-empty", action="store_true", help="write no history into an archive that has objects")
 
     def handle(self, *args: Any, **options: Any) -> None:
