@@ -17,7 +17,8 @@ test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
 	@exec $(VENV_PYTHON) -m pytest
 
 demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
-	@exec env DATA_DIR=build/demo $(VENV_PYTHON) manage.py up --then 'simulate --to archive --if-empty' --then load
+	@exec env -u DATABASE_URL -u REDIS_URL -u ARCHIVE_BUCKET -u ARCHIVE_ENDPOINT_URL DATA_DIR=build/demo \
+		$(VENV_PYTHON) manage.py up --then 'simulate --to archive --if-empty' --then load
 
 lint: .venv/test ## style, types and missing migrations
 	$(VENV_PYTHON) -m ruff check

@@ -1,6 +1,6 @@
 """The admin: the Overview as front page, and read-only lists of what the loader wrote.
 
-Accounts and groups are Django's own; it registers them itself.
+Users and groups are Django's own; it registers them itself.
 """
 
 import uuid
@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from analytics.dashboards import overview, wording
 from analytics.models import Event, LoadedObject, Quarantined
@@ -87,7 +88,7 @@ class EventAdmin(ReadOnly):
 
     list_display = (
         "occurred",
-        "command_run",
+        "command",
         "tool_version",
         "model",
         "duration",
@@ -99,7 +100,8 @@ class EventAdmin(ReadOnly):
     sortable_by = ("occurred",)
     search_fields = ("event_id",)
     search_help_text = (
-        f"By the whole id of an event. Times are UTC; the list holds the newest {BoundedPaginator.LIMIT:,}."
+        f"By the whole id of an event. Times are UTC; the list holds the newest {BoundedPaginator.LIMIT:,}. "
+        "A twin reports the error of a run that is an event of its own."
     )
     fieldsets = (
         ("Run", {"fields": ("command", "tool_version", "duration", "failed", "error_type", "options")}),
@@ -138,11 +140,6 @@ class EventAdmin(ReadOnly):
         except ValueError:
             return queryset.none(), False
 
-    @admin.display(description="command", ordering="command")
-    def command_run(self, event: Event) -> str:
-        """The command, and whether this is the twin of a run."""
-        return event.command if event.duration_ms is not None else f"{event.command} (error report)"
-
     @admin.display(description="duration")
     def duration(self, event: Event) -> str:
         """As people read it."""
@@ -150,8 +147,10 @@ class EventAdmin(ReadOnly):
 
     @admin.display(description="result")
     def outcome(self, event: Event) -> SafeString | str:
-        """The error type; of a run that succeeded, that."""
-        if not event.has_error and event.error_type is None:
+        """The error type of a run that failed, as the rollups count it; of one that succeeded, that."""
+        if event.duration_ms is None:
+            return f"twin: {event.error_type or 'error'}"
+        if not event.has_error:
             return "ok"
         return format_html('<span class="failed">{}</span>', event.error_type or "failed")
 
@@ -227,14 +226,10 @@ class Section:
     pages: Sequence[Page]
 
 
-# Title -> model, label, icon.
-_LISTS: dict[str, Sequence[tuple[type[Model], str, str]]] = {
-    "Explore": (
-        (Event, "Events", "events"),
-        (LoadedObject, "Archive objects", "archive"),
-        (Quarantined, "Quarantined lines", "quarantine"),
-    ),
-    "Manage": ((User, "Accounts", "accounts"), (Group, "Groups", "groups")),
+# Title -> model, icon.
+_LISTS: dict[str, Sequence[tuple[type[Model], str]]] = {
+    "Explore": ((Event, "events"), (LoadedObject, "archive"), (Quarantined, "quarantine")),
+    "Manage": ((User, "accounts"), (Group, "groups")),
 }
 
 
@@ -275,8 +270,8 @@ class PortalSite(admin.AdminSite):
         sections = [Section("Dashboards", [Page("Overview", "overview", index, request.path == index)])]
         for title, lists in _LISTS.items():
             pages = [
-                _page(request, model, label, icon)
-                for model, label, icon in lists
+                _page(request, model, icon)
+                for model, icon in lists
                 if self._registry[model].has_view_permission(request)
             ]
             if pages:
@@ -284,6 +279,8 @@ class PortalSite(admin.AdminSite):
         return sections
 
 
-def _page(request: HttpRequest, model: type[Model], label: str, icon: str) -> Page:
+def _page(request: HttpRequest, model: type[Model], icon: str) -> Page:
+    """Named as the list's own heading."""
+    label = capfirst(str(model._meta.verbose_name_plural))
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return Page(label, icon, url, request.path.startswith(url))

@@ -2,9 +2,9 @@
 
 In: numbers and words. Out: SafeString; every word in it is escaped. Pure: no database, no request.
 
-A strict content security policy holds: no style attributes, no scripts. Colours, strokes and fonts are CSS classes
-(static/analytics/portal.css). A chart is as wide as its place: positions are percentages, and what percentages cannot
-express, lines and areas, stands in a nested <svg> that is stretched without stretching its strokes.
+The markup would pass a strict content security policy: no inline style, no script. Colours, strokes and fonts are CSS
+classes (static/analytics/portal.css). A chart is as wide as its place: positions are percentages, and what percentages
+cannot express, lines and areas, stands in a nested <svg> that is stretched without stretching its strokes.
 """
 
 import math
@@ -255,6 +255,8 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> SafeString:
 # -- Percentiles ------------------------------------------------------------------------------------------------------
 
 _DURATION_TICKS_MS = (100, 1_000, 10_000, 60_000, 600_000, 3_600_000, 36_000_000, 360_000_000)
+# More names would overprint.
+_MAX_DURATION_TICKS = 4
 
 
 @dataclass(frozen=True)
@@ -268,9 +270,11 @@ class LogScale:
     def around(cls, values_ms: Sequence[float]) -> "LogScale":
         """The shortest that holds all values."""
         lowest, highest = min(values_ms, default=1_000), max(values_ms, default=60_000)
-        low = max((tick for tick in _DURATION_TICKS_MS if tick <= lowest), default=_DURATION_TICKS_MS[0])
-        high = min((tick for tick in _DURATION_TICKS_MS if tick >= highest), default=_DURATION_TICKS_MS[-1])
-        return cls(low, high if high > low else low * 10)
+        low = max((tick for tick in _DURATION_TICKS_MS[:-1] if tick <= lowest), default=_DURATION_TICKS_MS[0])
+        high = min(
+            (tick for tick in _DURATION_TICKS_MS if tick >= highest and tick > low), default=_DURATION_TICKS_MS[-1]
+        )
+        return cls(low, high)
 
     def percent(self, value_ms: float) -> str:
         """Where a value stands, from left to right; what is beyond an end stands at it."""
@@ -279,8 +283,10 @@ class LogScale:
 
     @property
     def ticks_ms(self) -> list[float]:
-        """The named values on it."""
-        return [tick for tick in _DURATION_TICKS_MS if self.low_ms <= tick <= self.high_ms]
+        """The named values on it: both ends, and a few between them."""
+        ticks = [tick for tick in _DURATION_TICKS_MS if self.low_ms <= tick <= self.high_ms]
+        steps = min(len(ticks), _MAX_DURATION_TICKS) - 1
+        return [ticks[round(step * (len(ticks) - 1) / steps)] for step in range(steps + 1)]
 
 
 def whisker(p50_ms: float, p90_ms: float, p99_ms: float, scale: LogScale) -> SafeString:

@@ -7,7 +7,8 @@ Fails: buffer.BufferUnavailable, archive.ArchiveUnavailable.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Q, Sum, Value
 
 from analytics import load
 from analytics.models import LoadedObject
@@ -45,13 +46,16 @@ class Books:
 
 def books() -> Books:
     """The books as of now. Read from three stores one after the other: what moves meanwhile is between two terms."""
-    not_yet_loaded = load.not_yet_loaded_rows()
+    relist_from = load.oldest_name_to_list()
+    # Sums and names in one statement: an object that is loaded meanwhile is in one term, not in two.
     sums = LoadedObject.objects.aggregate(
         imported=Sum("rows", filter=Q(imported=True), default=0),
         loaded=Sum("loaded_rows", default=0),
         duplicate=Sum("duplicate_rows", default=0),
         quarantined=Sum("quarantined_rows", default=0),
+        known=ArrayAgg("name", filter=Q(name__gt=relist_from), default=Value([])),
     )
+    not_yet_loaded = load.not_yet_loaded_rows(relist_from, set(sums.pop("known")))
     counts = buffer.counters()
     oldest_ms = buffer.oldest_waiting_ms()
     waited_ms = buffer.now_ms() - oldest_ms if oldest_ms else 0

@@ -14,7 +14,7 @@ import json
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,17 +58,17 @@ class Loaded:
 def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
     """Load what the bucket holds and the ledger does not know.
 
-    Lists the whole bucket with `everything`, else from the oldest name that can have come since the last look. Without
-    `wait`, leaves it to another loader where one is at work. `progress` is called after each transaction.
+    Lists the whole bucket with `everything`, else from the oldest name that can have come since the last look.
+    `progress` is called after each transaction. Raises WarehouseBusy, without `wait`, where another is loading;
+    archive.ArchiveUnavailable.
     """
     seen = Loaded()
     # Read before listing: whatever is put after the list was made has a name from here on (see batches.object_name).
     next_from = _oldest_name_to_come()
-    relist_from = _relist_from()
+    relist_from = oldest_name_to_list()
     for chunk in _chunks(_unknown(archive.listing(start_after="" if everything else relist_from))):
         with transaction.atomic():
-            if not warehouse.lock(wait=wait):
-                return seen
+            warehouse.lock(wait=wait)
             _load(chunk, seen)
         progress(seen)
     if next_from and next_from != relist_from and not seen.delayed_objects:
@@ -76,10 +76,12 @@ def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None]
     return seen
 
 
-def not_yet_loaded_rows() -> int:
-    """Rows of this portal's batches that are in the bucket and not in the ledger, by their objects' metadata."""
+def not_yet_loaded_rows(relist_from: str, known: Collection[str]) -> int:
+    """Rows of this portal's batches in the bucket, after this name and not among the known, by their metadata."""
     rows = 0
-    for listed in _unknown(archive.listing(start_after=_relist_from())):
+    for listed in archive.listing(start_after=relist_from):
+        if listed.name in known:
+            continue
         metadata = archive.metadata(listed.name)
         if _is_ours(metadata) and "origin" not in metadata:
             rows += int(metadata["rows"])
@@ -98,7 +100,8 @@ def _oldest_name_to_come() -> str | None:
     return batches.hour_prefix(datetime.fromtimestamp(oldest_ms / 1000, UTC))
 
 
-def _relist_from() -> str:
+def oldest_name_to_list() -> str:
+    """Where the next look begins: what sorts before it has been seen. Empty before the first look."""
     progress = LoadProgress.objects.filter(pk=1).first()
     return progress.relist_from if progress else ""
 

@@ -121,12 +121,15 @@ class Tally:
         }
 
 
-def refresh(progress: Callable[[int], None] = lambda hours: None) -> int:
-    """Bring the rollups up to the events. Answers how many hours were recomputed; `progress` is told now and then."""
+def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours: None) -> int:
+    """Bring the rollups up to the events. Answers how many hours were recomputed; `progress` is told now and then.
+
+    Raises WarehouseBusy, without `wait`, where another is writing.
+    """
     hours = 0
     while True:
         with transaction.atomic():
-            warehouse.lock()
+            warehouse.lock(wait=wait)
             touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[:_HOURS_AT_ONCE])
             if not touched:
                 return hours

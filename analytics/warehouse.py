@@ -5,11 +5,16 @@ from django.db import connection
 _LOCK = 0x76_69_62_65  # any number that is always the same
 
 
-def lock(*, wait: bool = True) -> bool:
-    """Take the warehouse until the transaction ends; without `wait`, answers False where another has it."""
+class WarehouseBusy(Exception):
+    """Another is writing, and the caller does not want to wait."""
+
+
+def lock(*, wait: bool) -> None:
+    """Take the warehouse until the transaction ends. Raises WarehouseBusy, without `wait`, where another has it."""
     with connection.cursor() as cursor:
         if wait:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            return True
+            return
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        return bool(cursor.fetchone()[0])
+        if not cursor.fetchone()[0]:
+            raise WarehouseBusy

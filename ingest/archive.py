@@ -56,13 +56,17 @@ class Fetched:
 def archive_due(*, force: bool = False) -> int:
     """Seal what is due, write each sealed batch, release it. Answers how many rows went into the archive.
 
+    With `force`, all that waits when it is called is due.
+
     Safe to run at any moment, by any number of processes, killed anywhere: a seal is written under one name, and
     forgotten only when its object is there.
     """
     _client("archive")  # made before the threads: boto3 makes clients in one thread only
     rows = 0
+    started_ms = buffer.now_ms()
     while True:
-        buffer.seal_due(force=force)
+        # Forced, a batch is due that began before the call: what comes meanwhile is left to its own time.
+        buffer.seal_due(max_age_ms=buffer.now_ms() - started_ms if force else None)
         with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
             released = sum(pool.map(_archive_batch, buffer.sealed()))
         rows += released
@@ -78,6 +82,8 @@ def _archive_batch(seal: Seal) -> int:
     name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
     put(batches.archive_object(name, lines))
     rows = buffer.release(seal)
+    if not rows:
+        return 0  # released by another process that wrote the same object
     logger.info("archived %s rows=%d ms=%d", name, rows, (time.monotonic() - started) * 1000)
     return rows
 

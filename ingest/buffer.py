@@ -93,12 +93,13 @@ def push(lines: Sequence[bytes], *, received: int, counts: Mapping[str, int]) ->
             raise BufferFull
 
 
-def seal_due(*, force: bool = False) -> int:
-    """Seal each batch that is due: full by rows or bytes, or its first row older than BATCH_MAX_SECONDS.
+def seal_due(*, max_age_ms: int | None = None) -> int:
+    """Seal each batch that is due: full by rows or bytes, or its first row at least as old as `max_age_ms`.
 
-    With `force`, what waits is due at once. Answers how many seals were made, at most 50 in a call.
+    That is BATCH_MAX_SECONDS unless it is given. Answers how many seals were made, at most 50 in a call.
     """
-    max_age_ms = 0 if force else settings.BATCH_MAX_SECONDS * 1000
+    if max_age_ms is None:
+        max_age_ms = settings.BATCH_MAX_SECONDS * 1000
     arguments = [settings.BATCH_MAX_ROWS, settings.BATCH_MAX_BYTES, max_age_ms, _SEALS_PER_CALL]
     with _redis_errors():
         return cast(int, _script("seal")([STREAM, BUFFER, SEALS], arguments))

@@ -16,6 +16,11 @@ _one_look_at_a_time = threading.Lock()
 @shared_task(ignore_result=True)
 def archive_due_batches() -> None:
     """Bring the archive up to the buffer. A store that is away only delays: the next look is a second off."""
+    try:
+        buffer.seal_due()  # by its time, though the bucket may keep an earlier look
+    except buffer.BufferUnavailable as error:
+        logger.warning("seal delayed: %s %s", type(error).__name__, error)
+        return
     if not _one_look_at_a_time.acquire(blocking=False):
         return
     try:

@@ -1,10 +1,11 @@
 """Pytest plugin: the tests' own PostgreSQL, Valkey and S3, in a folder that is gone afterwards.
 
-In: nothing; variables that name real servers are dropped. Out: DATA_DIR for settings.py, with the servers running.
-Fails: UsageError, where a server does not start. Next: pytest-django, which reads the settings
+In: nothing; the environment's settings are dropped, so that every default holds. Out: DATA_DIR for settings.py, with
+the servers running. Fails: UsageError, where a server does not start. Next: pytest-django, which reads the settings
 """
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from vibetel.embedded import servers
 from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Supervisor
 
+SETTINGS = Path(__file__).parent.parent / "vibetel/settings.py"
 REAL_SERVERS = ("DATABASE_URL", "REDIS_URL", "ARCHIVE_")
 _header: list[str] = []
 
@@ -25,8 +27,9 @@ _header: list[str] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Before pytest-django's hook of this name."""
-    for name in [name for name in os.environ if name.startswith(REAL_SERVERS)]:
-        del os.environ[name]
+    for name in settings_read():
+        os.environ.pop(name, None)
+        os.environ.pop(f"{name}_FILE", None)
     stack = ExitStack()
     early_config.add_cleanup(stack.close)
     data_dir = Path(tempfile.mkdtemp(prefix="vibetel-"))
@@ -41,6 +44,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         except StartFailed as error:
             raise pytest.UsageError(str(error)) from error
         _header[:] = [f"servers: PostgreSQL, Valkey, S3 in {data_dir}, ready after {time.monotonic() - began:.1f} s"]
+
+
+def settings_read() -> set[str]:
+    """The variables that settings.py reads; it cannot be imported before the servers are there."""
+    names = {"DATA_DIR", *re.findall(r'env\.\w+\(\s*f?"([^"]+)"', SETTINGS.read_text())}
+    return {name.replace("{role}", role) for name in names for role in ("WRITE", "READ")}
 
 
 def pytest_report_header() -> list[str]:

@@ -5,16 +5,10 @@ from pathlib import Path
 
 from django.conf import settings
 
+from tests.servers import settings_read
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def settings_read() -> set[str]:
-    """The variables that settings.py reads."""
-    source = (ROOT / "vibetel/settings.py").read_text()
-    names = set(re.findall(r'env\.\w+\(\s*f?"([^"]+)"', source)) | {"DATA_DIR"}
-    roles = {name.replace("{role}", role) for name in names if "{role}" in name for role in ("WRITE", "READ")}
-    return {name for name in names if "{" not in name} | roles
 
 
 def test_readme_documents_every_setting() -> None:

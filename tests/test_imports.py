@@ -24,13 +24,15 @@ def modules(app: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names that a module imports, wherever in it; `from a import b` counts as a.b."""
+    """Dotted names that a module imports, wherever in it; `from a import b` counts as a.b, `from .` is resolved."""
+    here = path.relative_to(ROOT).with_suffix("").parts
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = here[: -node.level]  # empty for level 0, an absolute import
+            found |= {".".join(filter(None, [*package, node.module, alias.name])) for alias in node.names}
     return found
 
 

@@ -17,7 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # -- Place ------------------------------------------------------------------------------------------------------------
 
-DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "portal").absolute()  # the embedded servers' data and secrets
+DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "portal").resolve()  # the embedded servers' data and secrets
 env = Environment(os.environ, fallback=embedded.environment(DATA_DIR, os.environ))
 PORT = env.parsed("PORT", environment.port, "8000")  # where `manage.py up` serves the portal
 
@@ -87,6 +87,7 @@ STORAGES = {
 
 DATABASE_URL = env.parsed("DATABASE_URL", environment.url("postgresql", "postgres"))
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)}
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)
 
 CELERY_BROKER_URL = REDIS_URL

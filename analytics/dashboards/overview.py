@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
 from django.utils.safestring import SafeString
+from packaging.version import InvalidVersion, Version
 from vibetel_client import contract
 
 from analytics import charts, queries
@@ -279,20 +280,17 @@ def _panel(title: str, dimension: str, parts: Sequence[Part], *, tokens: bool = 
         Column("Errors"),
         Column("Change"),
     )
-    longest = max((part.now.runs for part in parts), default=1)
-    rows = [
-        _row(
-            columns,
-            part.value,
-            charts.bar(part.now.runs / longest),
+
+    def cells(part: Part) -> Sequence[str]:
+        return (
             wording.exact(part.now.runs),
             wording.compact(part.now.tokens) if tokens else wording.percent(part.share),
             wording.exact(part.now.installations),
             wording.percent(part.now.error_rate),
             wording.change(part.now.runs, part.before.runs),
         )
-        for part in parts[:_ROWS]
-    ]
+
+    rows = _barred_rows(columns, parts, cells)
     return Panel(title, "", "runs", columns, rows, _rest(parts), f"No run of these days names a {dimension}.")
 
 
@@ -322,6 +320,12 @@ def _tokens(providers: Sequence[Part]) -> Panel:
     return Panel("Tokens", "prompt and completion", "tokens", columns, rows, "", "No run of these days counted tokens.")
 
 
+def _barred_rows(columns: Sequence[Column], parts: Sequence[Part], cells: Callable[[Part], Sequence[str]]) -> list[Row]:
+    """The first parts, each behind its name a bar as long as its runs."""
+    longest = max((part.now.runs for part in parts), default=1)
+    return [_row(columns, part.value, charts.bar(part.now.runs / longest), *cells(part)) for part in parts[:_ROWS]]
+
+
 def _row(columns: Sequence[Column], label: str, bar: SafeString, *cells: str) -> Row:
     return Row(label, bar, [(cell, column.look) for cell, column in zip(cells, columns[1:], strict=True)])
 
@@ -342,22 +346,18 @@ def _errors(report: Report) -> Panel:
         Column("Trend", "wide trend"),
         Column("Change"),
     )
-    longest = max((part.now.runs for part in parts), default=1)
-    rows = [
-        _row(
-            columns,
-            part.value,
-            charts.bar(part.now.runs / longest),
-            wording.percent(_ratio(part.now.runs, report.now.runs)),
+
+    def cells(part: Part) -> Sequence[str]:
+        rate = _ratio(part.now.runs, report.now.runs)
+        return (
+            wording.percent(rate),
             wording.exact(part.now.runs),
             wording.exact(part.now.installations),
             charts.sparkline([_ratio(runs, day.runs) for runs, day in zip(part.daily_runs, report.days, strict=True)]),
-            wording.change(
-                _ratio(part.now.runs, report.now.runs), _ratio(part.before.runs, report.before.runs), good=-1
-            ),
+            wording.change(rate, _ratio(part.before.runs, report.before.runs), good=-1),
         )
-        for part in parts[:_ROWS]
-    ]
+
+    rows = _barred_rows(columns, parts, cells)
     note = "share of all runs that end in them"
     return Panel("Errors", note, "failures", columns, rows, _rest(parts), "No run of these days names an error type.")
 
@@ -367,15 +367,15 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _adoption(report: Report) -> dict[str, SafeString]:
-    """The share of each version in the days' active installations, the newest version on top."""
-    newest_first = sorted(report.parts["version"], key=lambda part: _version_key(part.value), reverse=True)
+    """The share of the most used versions in the days' active installations, the newest of them on top."""
+    most_used = sorted(report.parts["version"], key=lambda part: -part.now.installations)
+    shown, left = most_used[:_LAYERS], most_used[_LAYERS:]
+    shown.sort(key=lambda part: _version_key(part.value), reverse=True)
     days = report.period.days
-    totals = [sum(counts) for counts in zip(*(part.daily_installations for part in newest_first), strict=True)]
-    shown, left = newest_first[:_LAYERS], newest_first[_LAYERS:]
+    totals = _daily_installations(most_used)
     counts = [(part.value, part.daily_installations) for part in shown]
     if left:
-        older = [sum(each) for each in zip(*(part.daily_installations for part in left), strict=True)]
-        counts.append((f"{len(left)} older", older))
+        counts.append((f"{len(left)} other{'s' if len(left) > 1 else ''}", _daily_installations(left)))
     layers = [
         Layer(name, [count / total if total else 0 for count, total in zip(of_days, totals, strict=True)])
         for name, of_days in counts
@@ -397,27 +397,35 @@ def _adoption(report: Report) -> dict[str, SafeString]:
     }
 
 
-def _version_key(version: str) -> tuple[list[int], bool, str]:
-    """Sorts versions by their numbers, a pre-release before its release, and what is no version first."""
-    release, _, pre_release = version.partition("-")
-    numbers = [int(number) for number in release.partition("+")[0].split(".") if number.isdigit()]
-    return numbers, not pre_release, pre_release
+def _daily_installations(parts: Sequence[Part]) -> list[int]:
+    return [sum(counts) for counts in zip(*(part.daily_installations for part in parts), strict=True)]
+
+
+def _version_key(version: str) -> tuple[bool, Version, str]:
+    """Sorts versions as PEP 440 has it, and what is none below them, as text."""
+    try:
+        return True, Version(version), version
+    except InvalidVersion:
+        return False, Version("0"), version
 
 
 def _durations(commands: Sequence[Part]) -> Panel:
-    """How long the successful runs of each command took, the slowest first; commands with too few are left out."""
-    told = [
-        (p50, p90, p99, part.value)
-        for part in commands
-        if (p50 := part.now.p50_ms) and (p90 := part.now.p90_ms) and (p99 := part.now.p99_ms)
-    ]
-    told.sort(reverse=True)
-    scale = LogScale.around([at for p50, _, p99, _ in told for at in (p50, p99)])
+    """How long the successful runs of the commands run most took, the slowest first; without those with too few."""
+    told = [part for part in commands if part.now.p50_ms]
+    slowest_first = sorted(
+        (
+            (p50, p90, p99, part.value)
+            for part in told[:_ROWS]
+            if (p50 := part.now.p50_ms) and (p90 := part.now.p90_ms) and (p99 := part.now.p99_ms)
+        ),
+        reverse=True,
+    )
+    scale = LogScale.around([at for p50, _, p99, _ in slowest_first for at in (p50, p99)])
     columns = (
         Column("Command"),
         Column(charts.whisker_axis(scale, wording.round_duration), "whiskers"),
         Column("p50", "strong"),
-        Column("p90"),
+        Column("p90", "wide"),
         Column("p99"),
     )
     rows = [
@@ -430,8 +438,8 @@ def _durations(commands: Sequence[Part]) -> Panel:
             wording.duration(p90),
             wording.duration(p99),
         )
-        for p50, p90, p99, name in told
+        for p50, p90, p99, name in slowest_first
     ]
     note = "successful runs, log scale"
     nothing = f"No command has {queries.PERCENTILE_MIN_RUNS} successful runs in these days: too few for percentiles."
-    return Panel("Duration by command", note, "durations", columns, rows, "", nothing)
+    return Panel("Duration by command", note, "durations", columns, rows, _rest(told), nothing)

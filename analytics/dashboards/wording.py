@@ -23,9 +23,9 @@ def compact(number: float | None) -> str:
     """As in `23.4k`; exact below 10,000."""
     if number is None or number < 10_000:
         return exact(number)
-    thousands = next(power for power in (1, 2, 3) if number < 999.5 * 1000**power or power == 3)
+    thousands = next(power for power in (1, 2, 3, 4) if number < 999.5 * 1000**power or power == 4)
     scaled = number / 1000**thousands
-    return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:,.0f}") + " kMG"[thousands]
+    return (f"{scaled:.1f}" if scaled < 99.95 else f"{scaled:,.0f}") + " kMGT"[thousands]
 
 
 def decimal(number: float | None) -> str:
@@ -46,7 +46,7 @@ def round_percent(share: float) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """As in `340 ms`, `12.3 s`, `1m 24s` or `2h 05m`."""
+    """As in `340 ms`, `12.3 s`, `1m 24s`, `2h 05m` or `1,200h`."""
     if milliseconds is None:
         return NOTHING
     if milliseconds < 999.5:
@@ -56,7 +56,8 @@ def duration(milliseconds: float | None) -> str:
     minutes, seconds = divmod(round(milliseconds / 1000), 60)
     if minutes < 60:
         return f"{minutes}m {seconds:02}s"
-    return f"{minutes // 60:,}h {minutes % 60:02}m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours < 100 else f"{hours:,}h"
 
 
 def round_duration(milliseconds: float) -> str:

@@ -10,6 +10,7 @@ telemetry = Telemetry(tool="notes", version="1.0.0")
 
 
 def main() -> None:
+    """Parse the arguments and run one command."""
     parser = argparse.ArgumentParser(prog="notes")
     commands = parser.add_subparsers(dest="command", required=True)
     count = commands.add_parser("count", help="count the lines of a file")
@@ -29,6 +30,7 @@ def main() -> None:
 
 
 def set_telemetry(choice: str) -> None:
+    """Record the choice, `on` or `off`, and say what holds now; `status` only says it."""
     if choice == "on":
         sys.stdout.write(TELEMETRY_DATA_DESCRIPTION + "\n")
         recorded = telemetry.enable()

@@ -1,6 +1,6 @@
 """Transport: deliver an event, in the background, without ever raising into the host.
 
-In: the endpoint and an event. Fails silently: an event that cannot be delivered at once is lost, there is no spool yet.
+In: the endpoint and an event. Fails silently: an event that cannot be delivered soon is lost, there is no spool yet.
 """
 
 import atexit
@@ -8,16 +8,18 @@ import contextlib
 import json
 import logging
 import threading
-import time
 from collections.abc import Mapping
-from typing import Protocol
+from queue import SimpleQueue
+from typing import Optional, Protocol
 
 logger = logging.getLogger(__name__)
 
 # For each step: connecting, sending, the answer.
 TIMEOUT_S = 3.0
-# What a delivery under way may cost the host at its exit.
+# What deliveries under way may cost the host at its exit.
 EXIT_WAIT_S = 0.5
+# Events that may wait for the ones before them; more are dropped.
+WAITING_MAX_COUNT = 100
 
 
 class Transport(Protocol):
@@ -28,23 +30,33 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """One POST an event, in a daemon thread."""
+    """One POST an event, one after the other, in a daemon thread that the first event starts."""
 
     def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
+        # Unlike Queue it takes no lock that a signal handler or a fork could find taken.
+        self._waiting: SimpleQueue[Optional[tuple[str, bytes]]] = SimpleQueue()
+        self._thread: Optional[threading.Thread] = None
         atexit.register(self._wait)
 
     def deliver(self, endpoint: str, event: Mapping[str, object]) -> None:
-        """Start the delivery and return."""
-        thread = threading.Thread(target=_post, args=(endpoint, encode(event)), name="vibetel", daemon=True)
-        thread.start()
-        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+        """Queue the event and return; where too many wait already, drop it."""
+        if self._waiting.qsize() >= WAITING_MAX_COUNT:
+            logger.debug("dropped an event: %d wait already", WAITING_MAX_COUNT)
+            return
+        self._waiting.put((endpoint, encode(event)))
+        if self._thread is None or not self._thread.is_alive():  # a forked process has the object, not the thread
+            self._thread = threading.Thread(target=self._work, name="vibetel", daemon=True)
+            self._thread.start()
+
+    def _work(self) -> None:
+        for endpoint, body in iter(self._waiting.get, None):
+            _post(endpoint, body)
 
     def _wait(self) -> None:
-        deadline_s = time.monotonic() + EXIT_WAIT_S
-        with contextlib.suppress(KeyboardInterrupt):
-            for thread in self._threads:
-                thread.join(max(0.0, deadline_s - time.monotonic()))
+        if self._thread is not None:
+            self._waiting.put(None)
+            with contextlib.suppress(KeyboardInterrupt):
+                self._thread.join(EXIT_WAIT_S)
 
 
 class RecordingTransport:

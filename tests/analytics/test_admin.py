@@ -136,6 +136,12 @@ def sidebar(client: Client) -> list[str]:
     return [page.label for section in sections for page in section.pages]
 
 
+def test_sidebar_names_each_list_as_its_heading_does(admin_client: Client) -> None:
+    sections = admin_client.get("/admin/").context["sidebar"]
+    for page in [page for section in sections[1:] for page in section.pages]:
+        assert f"<h1>{page.label}</h1>" in admin_client.get(page.url).content.decode()
+
+
 @pytest.mark.parametrize("path", ["auth/user/", "auth/group/", "auth/user/add/", "password_change/"])
 def test_accounts_and_groups_are_managed_here(admin_client: Client, path: str) -> None:
     assert admin_client.get(f"/admin/{path}").status_code == 200
@@ -186,6 +192,26 @@ def test_events_are_listed_newest_first_and_never_all_counted(admin_client: Clie
     statements = [query["sql"] for query in captured.captured_queries if "analytics_event" in query["sql"]]
     assert all("LIMIT" in statement for statement in statements)
     assert not any("DISTINCT" in statement for statement in statements)
+
+
+@pytest.mark.parametrize(
+    ("columns", "result"),
+    [
+        ({"has_error": False, "error_type": "FileError"}, "ok"),
+        ({"has_error": None}, "ok"),
+        ({"has_error": True, "error_type": "FileError"}, '<span class="failed">FileError</span>'),
+        ({"has_error": True}, '<span class="failed">failed</span>'),
+        ({"duration_ms": None, "has_error": None, "error_type": "FileError"}, "twin: FileError"),
+        ({"duration_ms": None, "has_error": True}, "twin: error"),
+        ({"duration_ms": None, "error_type": HOSTILE}, "twin: &lt;script&gt;alert(1)&lt;/script&gt;"),
+    ],
+)
+def test_events_list_calls_failed_what_the_rollups_count(
+    admin_client: Client, columns: dict[str, object], result: str
+) -> None:
+    record([run(timezone.now(), **columns)])
+    page = admin_client.get(url(Event, "changelist")).content.decode()
+    assert f'<td class="field-outcome">{result}</td>' in page
 
 
 def test_an_event_shows_all_its_fields(admin_client: Client) -> None:

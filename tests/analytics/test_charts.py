@@ -96,3 +96,14 @@ def test_log_scale_ends_on_ticks_around_the_values() -> None:
     scale = LogScale.around([3_900, 328_000])
     assert scale.ticks_ms == [1_000, 10_000, 60_000, 600_000]
     assert (scale.percent(1_000), scale.percent(600_000), scale.percent(10**9)) == ("0%", "100%", "100%")
+
+
+@given(st.lists(st.floats(1, 1e11), min_size=1))
+def test_log_scale_names_both_ends_and_little_between(values: list[float]) -> None:
+    scale = LogScale.around(values)
+    assert 2 <= len(scale.ticks_ms) <= 4
+    assert (scale.ticks_ms[0], scale.ticks_ms[-1]) == (scale.low_ms, scale.high_ms)
+
+
+def test_log_scale_of_all_durations_has_four_names() -> None:
+    assert LogScale.around([100, 360_000_000]).ticks_ms == [100, 10_000, 3_600_000, 360_000_000]

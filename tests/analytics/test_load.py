@@ -7,13 +7,16 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.files.storage import storages
+from django.db import connection
 
-from analytics import load
+from analytics import ledger, load, rollups, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
+from analytics.warehouse import WarehouseBusy
 from ingest import archive, batches, buffer
 from tests.events import NOON, line
 
@@ -180,7 +183,7 @@ def test_load_leaves_objects_of_others_alone() -> None:
 def test_load_finds_an_object_that_was_put_late_under_an_older_name() -> None:
     """The bucket was away for an hour: the batch keeps the name of its first row, older than what came since."""
     buffer.push([line()], received=1, counts={})
-    buffer.seal_due(force=True)
+    buffer.seal_due(max_age_ms=0)
     (late,) = buffer.sealed()
     hour_later = datetime.fromtimestamp(late.first_ms / 1000, UTC) + timedelta(hours=1)
     archive.put(batches.archive_object(batches.object_name(int(hour_later.timestamp() * 1000), "x"), [line()]))
@@ -207,6 +210,19 @@ def test_not_yet_loaded_counts_this_portals_rows_only() -> None:
     put(line(), line(), name="a")
     put(line(), name="b", origin="simulate")
     put_raw("x.json.gz", b"", {})
-    assert load.not_yet_loaded_rows() == 2
+    assert ledger.books().not_yet_loaded == 2
     catch_up()
-    assert load.not_yet_loaded_rows() == 0
+    assert ledger.books().not_yet_loaded == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_load_leaves_the_warehouse_to_another_loader(empty_buffer: None, empty_bucket: None) -> None:
+    put(line())
+    with psycopg.connect(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"]) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [warehouse._LOCK])
+        with pytest.raises(WarehouseBusy):
+            load.catch_up(everything=True, wait=False)
+        TouchedHour.objects.create(hour=NOON)
+        with pytest.raises(WarehouseBusy):
+            rollups.refresh(wait=False)
+    assert load.catch_up(everything=True, wait=False).rows == 1

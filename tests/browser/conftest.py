@@ -31,7 +31,7 @@ def chromium() -> str:
     """Where it is. Without one these tests fail in CI, and are skipped elsewhere."""
     found = shutil.which("chromium") or (CHROMIUM if Path(CHROMIUM).exists() else None)
     if not found:
-        missing = "NO CHROMIUM, so no page was looked at. Install it: apt-get install chromium"
+        missing = "No page was looked at, as there is no chromium here. Install it with `apt-get install chromium`."
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
+from tests.analytics.history import record, run
 from tests.browser.conftest import SCREENSHOTS
 
 WIDE: ViewportSize = {"width": 1440, "height": 900}
@@ -17,8 +19,16 @@ PATHS = {
     "events": "/admin/analytics/event/",
     "archive-objects": "/admin/analytics/loadedobject/",
     "quarantine": "/admin/analytics/quarantined/",
-    "accounts": "/admin/auth/user/",
+    "users": "/admin/auth/user/",
 }
+
+# Tables of panels that reach beyond them, and names of an axis that reach into the one before.
+CUT_OFF = """[...document.querySelectorAll(".parts")].filter(table =>
+    table.getBoundingClientRect().right > table.closest(".panel").getBoundingClientRect().right
+).map(table => table.innerText)"""
+OVERPRINTED = """[...document.querySelectorAll(".durations thead text")].filter(name => name.checkVisibility()).filter(
+    (name, index, all) => index && name.getBoundingClientRect().left < all[index - 1].getBoundingClientRect().right
+).map(name => name.textContent)"""
 
 
 @contextmanager
@@ -47,8 +57,38 @@ def test_pages_fit_and_leave_the_console_empty(
             page.goto(live_server.url + path)
             page.screenshot(path=SCREENSHOTS / f"{name}-{look}.png", full_page=True)
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
+            assert page.evaluate(CUT_OFF) == [], name
             background = page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert background == ("rgb(19, 19, 22)" if dark else "rgb(255, 255, 255)")
+
+
+@pytest.fixture
+def all_durations(transactional_db: None) -> None:
+    """Commands that take from a tenth of a second to a year."""
+    now = timezone.now()
+    for place, duration_ms in enumerate((105, 95_000, 31_000_000_000)):
+        command = f"a-command-with-a-long-name-{place}"
+        record(run(now, command=command, duration_ms=duration_ms) for _ in range(20))
+
+
+@pytest.mark.usefixtures("all_durations")
+@pytest.mark.parametrize("width", [1440, 1200, 390])
+def test_durations_of_any_length_fit(width: int, live_server: LiveServer, session: str, browser: Browser) -> None:
+    viewport: ViewportSize = {"width": width, "height": 844}
+    with visit(browser, live_server, session, viewport=viewport, dark=False) as page:
+        page.goto(live_server.url + "/admin/")
+        page.locator(".durations").screenshot(path=SCREENSHOTS / f"durations-{width}.png")
+        assert page.evaluate(CUT_OFF) == []
+        assert page.evaluate(OVERPRINTED) == []
+
+
+@pytest.mark.usefixtures("history")
+def test_an_event_shows_no_help_beside_its_fields(live_server: LiveServer, session: str, browser: Browser) -> None:
+    with visit(browser, live_server, session, viewport=WIDE, dark=False) as page:
+        page.goto(live_server.url + PATHS["events"])
+        page.click("#result_list tbody a")
+        expect(page.locator(".field-installation .readonly")).to_be_visible()
+        expect(page.locator(".help:visible")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("history")

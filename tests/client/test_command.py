@@ -1,3 +1,5 @@
+"""Command: a run becomes one event that keeps the contract, whatever the host said about it."""
+
 import json
 import re
 

@@ -1,3 +1,5 @@
+"""Consent: nothing but a saved yes is a yes, and a variable that opts out beats it."""
+
 import itertools
 
 import pytest

@@ -1,3 +1,5 @@
+"""Environment: which switches are on, and who runs the tool."""
+
 import io
 import sys
 

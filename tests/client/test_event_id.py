@@ -1,3 +1,5 @@
+"""Event ids: UUIDv7 by its layout, sorted by time, never the same twice."""
+
 import uuid
 
 import pytest

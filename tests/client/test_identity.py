@@ -1,3 +1,5 @@
+"""Identity: the choice and the id are kept in one file, whatever is in it already."""
+
 import json
 import stat
 import uuid

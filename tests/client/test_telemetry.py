@@ -1,3 +1,5 @@
+"""Telemetry: what a host reports is sent with a yes only, and never breaks the host."""
+
 import json
 import re
 import sys

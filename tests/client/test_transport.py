@@ -17,6 +17,7 @@ import pytest
 import trustme
 import vibetel_client
 from vibetel_client import HttpTransport, identity
+from vibetel_client.transport import EXIT_WAIT_S, TIMEOUT_S, WAITING_MAX_COUNT, encode
 
 # Well over what a machine under load adds to a process, well under the 3 s of a timeout.
 SLACK_S = 1.5
@@ -115,8 +116,24 @@ def test_deliver_posts_the_envelope(server: Server) -> None:
 def test_deliver_does_not_wait_for_a_slow_server(server: Server) -> None:
     before = time.monotonic()
     HttpTransport().deliver(server.url, {})
-    assert time.monotonic() - before < 0.5
+    assert time.monotonic() - before < SLACK_S
     server.requests.get(timeout=5)
+
+
+def test_deliver_to_a_silent_server_holds_one_thread_and_a_bounded_queue(server: Server) -> None:
+    before = set(threading.enumerate())
+    silent = HttpTransport()
+    for _ in range(3 * WAITING_MAX_COUNT):
+        silent.deliver(server.url, {})
+    assert [thread.name for thread in set(threading.enumerate()) - before].count("vibetel") == 1
+
+    server.release.set()
+    for _ in range(WAITING_MAX_COUNT):
+        server.requests.get(timeout=5)
+    last = {"command": "last"}
+    silent.deliver(server.url, last)
+    came_before = list(iter(lambda: server.requests.get(timeout=5)[1], encode(last)))
+    assert len(came_before) <= 1  # the one that was under way while the others waited
 
 
 def test_a_tool_that_exits_at_once_delivers_its_event(server: Server, diagnostics: Path) -> None:
@@ -129,13 +146,14 @@ def test_a_tool_that_exits_at_once_delivers_its_event(server: Server, diagnostic
     assert server.requests.empty()
 
 
-def test_a_slow_server_costs_a_tool_half_a_second_at_its_exit(server: Server, diagnostics: Path) -> None:
+def test_a_tool_exits_before_a_slow_server_has_answered(server: Server, diagnostics: Path) -> None:
     identity.record_choice(diagnostics, True)
     _, _, without_s = run_python(TOOL, "")
     stdout, stderr, with_s = run_python(TOOL, server.url)
     assert float(stdout) < SLACK_S
     assert stderr == ""
-    assert with_s - without_s < 0.5 + SLACK_S
+    # It waits EXIT_WAIT_S, which a busy machine stretches; TIMEOUT_S would be the server's time, not the tool's.
+    assert with_s - without_s < EXIT_WAIT_S + SLACK_S < TIMEOUT_S
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Archive: each accepted event in exactly one object, whoever is killed when."""
 
 import gzip
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,6 +9,7 @@ from pytest_django.fixtures import Settings
 
 from ingest import archive, batches, buffer
 from ingest.archive import ArchiveUnavailable
+from ingest.batches import ArchiveObject
 from tests.events import line
 
 pytestmark = pytest.mark.usefixtures("empty_buffer", "empty_bucket")
@@ -65,10 +67,24 @@ def test_archive_due_after_a_kill_between_put_and_release() -> None:
     assert archived_lines() == lines
 
 
-def test_archive_due_keeps_what_the_bucket_refuses(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_due_keeps_what_the_bucket_refuses(settings: Settings) -> None:
     push(100)
     settings.ARCHIVE_BUCKET = "no-such-bucket"
     with pytest.raises(ArchiveUnavailable):
         archive.archive_due()
     assert buffer.counters()["waiting"] == 100
-    settings.ARCHIVE_BUCKET = "events"
+
+
+def test_archive_due_forced_leaves_what_comes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under traffic the command ends, and does not write an object for every few events."""
+    push(10)
+    put = archive.put
+
+    def put_while_more_comes(item: ArchiveObject) -> None:
+        time.sleep(0.01)
+        push(1)
+        put(item)
+
+    monkeypatch.setattr(archive, "put", put_while_more_comes)
+    assert archive.archive_due(force=True) == 10
+    assert buffer.counters()["waiting"] == 1

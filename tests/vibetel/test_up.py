@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, p
         assert _status(port, "/healthz") == 200
         assert _status(port, "/readyz") == 200
         assert all(pid_of(data_dir, word) for word in PORTAL | SERVERS)
+        with ExitStack() as stack:
+            for _ in range(8):
+                _send_half_a_body(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
+            assert _status(port, "/healthz") == 200
 
         status, seconds = portal.stop(signal.SIGINT)
 
@@ -80,6 +85,18 @@ def test_a_start_that_fails_says_why(data_dir: Path, port: int, given: dict[str,
         assert portal.process.wait(60) == 1
     assert f"migrate failed with status 1; the end of {data_dir}/log/migrate.log:" in portal.output()
     assert "Connection refused" in portal.output()
+
+
+def test_without_the_embedded_packages_it_says_what_to_install(data_dir: Path, given: dict[str, str]) -> None:
+    without_psutil = "import runpy, sys; sys.modules['psutil'] = None; runpy.run_path('manage.py', run_name='__main__')"
+    with program("-c", without_psutil, "up", data_dir=data_dir, **given) as portal:
+        assert portal.process.wait(60) == 1
+    assert portal.output() == "CommandError: psutil is not installed: pip install -r requirements-embedded.txt\n"
+
+
+def _send_half_a_body(connection: socket.socket) -> None:
+    head = "POST /api/pipeline HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100"
+    connection.sendall(f"{head}\r\n\r\n{{".encode())
 
 
 def _status(port: int, path: str) -> int | None:

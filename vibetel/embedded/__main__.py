@@ -14,6 +14,7 @@ from vibetel.embedded.supervisor import AlreadyRunning, Stopped, Supervisor
 
 
 def main() -> int:
+    """The command's exit status; 130 where a signal ended it first. Exits with 1 where the servers do not start."""
     parser = argparse.ArgumentParser(prog="python -m vibetel.embedded", description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("DATA_DIR") or "portal"))
     parser.add_argument("command", nargs="+", metavar="COMMAND")

@@ -71,15 +71,18 @@ def is_given(name: str, given: Mapping[str, str]) -> bool:
 
 
 def database_url(lines: Mapping[str, str], database: str = DATABASE) -> str:
+    """The embedded PostgreSQL's URL, from the lines of portal.env."""
     password, port = lines["POSTGRES_PASSWORD"], lines["POSTGRES_PORT"]
     return f"postgresql://{POSTGRES_USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
 
 
 def redis_url(lines: Mapping[str, str]) -> str:
+    """The embedded Valkey's URL, from the lines of portal.env."""
     return f"redis://:{lines['VALKEY_PASSWORD']}@127.0.0.1:{lines['VALKEY_PORT']}/0"
 
 
 def archive_endpoint_url(lines: Mapping[str, str]) -> str:
+    """The embedded S3's URL, from the lines of portal.env."""
     return f"http://127.0.0.1:{lines['SEAWEEDFS_S3_PORT']}"
 
 

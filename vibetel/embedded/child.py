@@ -67,6 +67,7 @@ def _die_with_parent() -> None:
 
 
 def log_path(data_dir: Path, child: Child) -> Path:
+    """Where the child's output goes."""
     return data_dir / "log" / f"{child.name}.log"
 
 

@@ -65,9 +65,11 @@ def _portal(data_dir: Path, port: int) -> list[Child]:
         for file in data_dir.glob(f"{schedule.name}*"):
             file.unlink()
 
+    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
+    # threads. In production a proxy in front reads bodies to their end before it passes them on.
     web = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "4", "--no-ws", "vibetel.wsgi:application"),
+        *("--workers", "1", "--blocking-threads", "32", "--no-ws", "vibetel.wsgi:application"),
     ]
     worker = [
         *(*celery, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"),

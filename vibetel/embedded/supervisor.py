@@ -25,7 +25,9 @@ from vibetel.embedded.child import MARKER, Child, StartFailed, bound_log, end_of
 
 START_TIMEOUT_SECONDS = 60
 START_ATTEMPTS = 3
+RESTART_PAUSE_MIN_SECONDS = 1.0
 RESTART_PAUSE_MAX_SECONDS = 10.0
+STEADY_SECONDS = 60.0  # after so long a run, the next end is a new trouble
 # Everything has ended five seconds after the signal: the portal first, then the servers it writes to.
 STOP_SECONDS = 4.2
 STOP_GROUP_SECONDS = 2.0
@@ -160,23 +162,29 @@ class _Kept:
         self.served = False
         self._data_dir = data_dir
         self._process: subprocess.Popen[bytes] | None = None
-        self._pause_seconds = 1.0
-        self._start_at = 0.0
+        self._pause_seconds = RESTART_PAUSE_MIN_SECONDS
+        self._start_at = 0.0  # by the monotonic clock: when it is to start, then when it did
 
     def start(self) -> None:
         self.child.prepare()
         with open_log(self.log_path) as log:
             self._process = start(self.child, self._data_dir, log)
+        self._start_at = time.monotonic()
         self.starts += 1
 
     def revive(self, say: Callable[[str], None]) -> None:
-        """Looks whether it has ended, and starts it again after a pause that doubles from time to time."""
+        """Looks whether it has ended, and starts it again after a pause.
+
+        The pause doubles from time to time, and is short again after a steady run.
+        """
         if self._process is None:
             if time.monotonic() >= self._start_at:
                 self.start()
             return
         if self.runs():
             return
+        if time.monotonic() - self._start_at >= STEADY_SECONDS:
+            self._pause_seconds = RESTART_PAUSE_MIN_SECONDS
         ending, pause = _ending(self._process.returncode), self._pause_seconds
         say(f"{self.name}: {ending}, starts again in {pause:.0f} s; its log is {self.log_path}")
         self.kill()

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 
 from analytics import ledger
 from ingest import archive, buffer
@@ -27,6 +28,8 @@ class Command(BaseCommand):
             terms = ledger.books().as_json()
         except buffer.BufferUnavailable as error:
             raise CommandError(f"Redis does not answer ({error}). Is the portal running?") from error
+        except OperationalError as error:
+            raise CommandError("Postgres does not answer. Is the portal running?") from error
         except archive.ArchiveUnavailable as error:
             raise CommandError(f"The bucket does not answer ({error}).") from error
         if options["json"]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 from tqdm import tqdm
 
 from analytics import load, rollups
@@ -23,6 +24,8 @@ class Command(BaseCommand):
         try:
             with tqdm(desc="Loading", unit=" events", disable=None) as bar:
                 loaded = load.catch_up(everything=True, wait=True, progress=lambda seen: _show(bar, seen.rows))
+        except OperationalError as error:
+            raise CommandError("Postgres does not answer. Is the portal running?") from error
         except archive.ArchiveUnavailable as error:
             raise CommandError(f"The bucket cannot be listed ({error}). Nothing is lost: run it again.") from error
         with tqdm(desc="Rolling up", unit=" hours", total=TouchedHour.objects.count(), disable=None) as bar:

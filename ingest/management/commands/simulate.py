@@ -170,7 +170,7 @@ _RETRIES = urllib3.Retry(
     read=0,  # the portal may have the event
     status=_LATER_COUNT_MAX,
     status_forcelist=(429, 503),
-    allowed_methods=None,  # POST, too: what was answered with these was not kept
+    allowed_methods=None,  # POST, too: sent again with its eventId, an event that was kept all the same counts once
     raise_on_status=False,
 )
 

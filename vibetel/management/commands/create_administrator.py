@@ -10,9 +10,12 @@ USERNAME = "admin"
 
 
 class Command(BaseCommand):
+    """The account that `manage.py up` makes for the first visit."""
+
     help = "Creates the administrator `admin` and prints its password, unless there is an administrator already."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Prints name and password, or nothing where there is an administrator."""
         users = get_user_model()._default_manager
         if users.filter(is_superuser=True).exists():
             return

@@ -6,13 +6,20 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from vibetel.embedded import portal
 from vibetel.embedded.addresses import AddressesDamaged
 from vibetel.embedded.child import StartFailed
-from vibetel.embedded.supervisor import AlreadyRunning
+
+_missing: str | None = None  # a package of requirements-embedded.txt
+try:
+    from vibetel.embedded import portal
+    from vibetel.embedded.supervisor import AlreadyRunning
+except ModuleNotFoundError as error:
+    _missing = error.name
 
 
 class Command(BaseCommand):
+    """The portal under one supervisor, in the foreground."""
+
     help = (
         "Runs the whole portal on this machine until Ctrl-C: PostgreSQL, Valkey and S3 out of DATA_DIR, then web, "
         "worker and beat, on http://127.0.0.1:PORT. DATABASE_URL, REDIS_URL and ARCHIVE_BUCKET each replace one of "
@@ -21,6 +28,7 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """`--then COMMAND`, any number of times."""
         parser.add_argument(
             "--then",
             action="append",
@@ -30,6 +38,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, then: list[str], **options: Any) -> None:
+        """Returns after Ctrl-C. Raises CommandError where the portal cannot start."""
+        if _missing:
+            raise CommandError(f"{_missing} is not installed: pip install -r requirements-embedded.txt")
         try:
             portal.up(settings.DATA_DIR, settings.PORT, then, self._say)
         except (portal.PortTaken, AlreadyRunning, AddressesDamaged, StartFailed) as error:
