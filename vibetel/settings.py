@@ -9,6 +9,7 @@ from pathlib import Path
 import dj_database_url
 from botocore.config import Config
 from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
 
 from vibetel import embedded, environment
 from vibetel.environment import Environment
@@ -18,7 +19,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # -- Place ------------------------------------------------------------------------------------------------------------
 
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "portal").resolve()  # the embedded servers' data and secrets
-env = Environment(os.environ, fallback=embedded.environment(DATA_DIR, os.environ))
+try:
+    _embedded = embedded.environment(DATA_DIR, os.environ)
+except OSError as error:
+    raise ImproperlyConfigured(f"DATA_DIR: cannot use {DATA_DIR}: {error.strerror}") from error
+env = Environment(os.environ, fallback=_embedded)
 PORT = env.parsed("PORT", environment.port, "8000")  # where `manage.py up` serves the portal
 
 # -- Secrets ----------------------------------------------------------------------------------------------------------

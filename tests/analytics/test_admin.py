@@ -67,6 +67,12 @@ def test_overview_shows_figures(admin_client: Client) -> None:
     ]
 
 
+def test_overview_says_what_placeholders_do_not_count_in(admin_client: Client) -> None:
+    record([run(timezone.now(), placeholder="anonymous_opt_out")])
+    page = " ".join(overview(admin_client).split())
+    assert "count as runs, but neither as installations nor in runs per installation" in page
+
+
 def test_overview_says_where_the_newest_run_is_when_there_is_none_in_range(admin_client: Client) -> None:
     newest = timezone.now() - timedelta(days=50)
     record([run(newest.astimezone(UTC))])

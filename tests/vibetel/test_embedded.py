@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from tests.vibetel.programs import CHECKOUT, Program, pid_of, program, supervised, until
-from vibetel.embedded import addresses, environment, servers
+from vibetel.embedded import addresses, environment, portal, servers
 
 SERVERS = ("-m", "vibetel.embedded", "--", "sleep", "600")
 READY = "seaweedfs: ready", "valkey: ready", "postgres: ready"
@@ -223,3 +223,14 @@ def test_an_ordinary_user_runs_it(data_dir: Path) -> None:
     with program("-m", "vibetel.embedded", "--", "id", "-u", data_dir=data_dir, prefix=prefix) as running:
         assert running.process.wait(60) == 0, running.output()
     assert "1000" in running.output().splitlines()
+
+
+def test_a_port_is_one_portals_before_it_listens() -> None:
+    port = int(addresses.free_ports(["PORT"])["PORT"])
+    with portal._port_held(port), pytest.raises(portal.PortTaken, match=str(port)), portal._port_held(port):
+        pass
+
+
+def test_an_endpoint_without_a_bucket_does_not_get_the_embedded_keys(data_dir: Path) -> None:
+    variables = environment(data_dir, {"ARCHIVE_ENDPOINT_URL": "http://elsewhere"})
+    assert not any(name.startswith("ARCHIVE_") for name in variables)

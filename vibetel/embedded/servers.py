@@ -13,7 +13,7 @@ from vibetel.embedded.addresses import (
     SEAWEEDFS_PORTS,
     VALKEY_PORTS,
     is_free,
-    is_given,
+    is_replaced,
     read_or_create,
     replace_ports,
 )
@@ -33,7 +33,7 @@ def needed(data_dir: Path, given: Mapping[str, str]) -> list[Child]:
     To be called under the supervisor's lock, when none of them runs: who listens on their ports is a stranger, and
     portal.env gets other ports.
     """
-    servers = [server for variable, server in SERVERS.items() if not is_given(variable, given)]
+    servers = [server for variable, server in SERVERS.items() if not is_replaced(variable, given)]
     if not servers:
         return []
     lines = read_or_create(data_dir)
