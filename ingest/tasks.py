@@ -18,15 +18,11 @@ def archive_due_batches() -> None:
     """Bring the archive up to the buffer. A store that is away only delays: the next look is a second off."""
     try:
         buffer.seal_due()  # by its time, though the bucket may keep an earlier look
-    except buffer.BufferUnavailable as error:
-        logger.warning("seal delayed: %s %s", type(error).__name__, error)
-        return
-    if not _one_look_at_a_time.acquire(blocking=False):
-        return
-    try:
-        archive.archive_due()
-        buffer.note_finished("archiver")
+        if _one_look_at_a_time.acquire(blocking=False):
+            try:
+                archive.archive_due()
+                buffer.note_finished("archiver")
+            finally:
+                _one_look_at_a_time.release()
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable) as error:
         logger.warning("archive delayed: %s %s", type(error).__name__, error)
-    finally:
-        _one_look_at_a_time.release()
