@@ -24,6 +24,7 @@ lint: .venv/test ## style, types and missing migrations
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy .
+	$(VENV_PYTHON) -m pip check
 	$(VENV_PYTHON) -W ignore manage.py makemigrations --check --dry-run
 
 lock: ## resolve pyproject.toml into the requirements files (needs uv)

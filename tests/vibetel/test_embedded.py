@@ -234,3 +234,10 @@ def test_a_port_is_one_portals_before_it_listens() -> None:
 def test_an_endpoint_without_a_bucket_does_not_get_the_embedded_keys(data_dir: Path) -> None:
     variables = environment(data_dir, {"ARCHIVE_ENDPOINT_URL": "http://elsewhere"})
     assert not any(name.startswith("ARCHIVE_") for name in variables)
+
+
+def test_a_bucket_without_its_keys_stops_the_start(data_dir: Path) -> None:
+    port = addresses.free_ports(["PORT"])["PORT"]
+    with program("manage.py", "up", data_dir=data_dir, PORT=port, ARCHIVE_BUCKET="b") as running:
+        assert running.process.wait(60) == 1
+        assert "ARCHIVE_BUCKET is set, but ARCHIVE_WRITE_ACCESS_KEY_ID, " in running.output()

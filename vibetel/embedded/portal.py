@@ -13,17 +13,23 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
 from vibetel.embedded import servers
-from vibetel.embedded.addresses import is_free
-from vibetel.embedded.child import Child
+from vibetel.embedded.addresses import is_free, is_given, is_replaced
+from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+# Who brings a bucket brings its keys: without them every put would fail, in a log that nobody reads.
+ARCHIVE_KEYS = tuple(
+    f"ARCHIVE_{role}_{part}" for role in ("WRITE", "READ") for part in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+)
 
 
 class PortTaken(Exception):
@@ -36,6 +42,8 @@ def up(data_dir: Path, port: int, then: list[str], say: Callable[[str], None]) -
     supervisor.catch_signals()
     with supervisor, _port_held(port):
         try:
+            if lacking := _lacking_keys(os.environ):
+                raise StartFailed(f"ARCHIVE_BUCKET is set, but {', '.join(lacking)} not")
             supervisor.start(servers.needed(data_dir, os.environ))
             supervisor.run(_manage(data_dir, "migrate", "--noinput"))
             supervisor.start(_portal(data_dir, port))
@@ -51,6 +59,12 @@ def up(data_dir: Path, port: int, then: list[str], say: Callable[[str], None]) -
         except Stopped:
             say("\nstopping")
     say("stopped")
+
+
+def _lacking_keys(given: Mapping[str, str]) -> list[str]:
+    if not is_replaced("ARCHIVE_BUCKET", given):
+        return []
+    return [key for key in ARCHIVE_KEYS if not is_given(key, given)]
 
 
 @contextmanager
