@@ -122,10 +122,10 @@ def _verdict(event: object, arrival: _Arrival, dropped: Counter[str]) -> Accepte
     except _FieldRejected as rejected:
         return Rejected(rejected.reason, rejected.name)
     _count_unlisted(event, _FIELD_NAMES, dropped)
-    return Accepted(_encode(_sealed_with_arrival(line, arrival)))
+    return Accepted(_encode(_archive_line(line, arrival)))
 
 
-def _sealed_with_arrival(line: dict[str, object], arrival: _Arrival) -> dict[str, object]:
+def _archive_line(line: dict[str, object], arrival: _Arrival) -> dict[str, object]:
     """The archive line: the contract's keys in its order, then eventId, receivedAt, schemaVersion and marks."""
     event_id = line.pop("eventId", None) or str(uuid7(int(arrival.received_at.timestamp() * 1000)))
     occurred_at = line["timestamp"]

@@ -10,11 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ import boto3
 import psutil
 import psycopg
 
+from tests.vibetel.programs import CHECKOUT, program, until
 from vibetel import embedded
-
-ROOT = Path(__file__).parent.parent
 
 
 class Portal:
@@ -37,51 +35,34 @@ class Portal:
         self.url = f"http://127.0.0.1:{port}"
         self.data_dir = data_dir
         self.password = ""
-        self._terminal = data_dir.with_suffix(".out")
-        # The other settings are not in the tests' environment (tests/servers.py).
         self.environment = {**os.environ, "DATA_DIR": str(data_dir), "PORT": str(port)}
+        self._port = str(port)
+        self._running = ExitStack()
 
     def start(self) -> None:
         """Return when it serves."""
-        with self._terminal.open("wb") as terminal:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"],
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=terminal,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        wait_for(self._is_up, seconds=60, otherwise=self.terminal)
-        if printed := re.search(r"Password: +(\S+)", self.terminal()):
+        self.up = self._running.enter_context(program("manage.py", "up", data_dir=self.data_dir, PORT=self._port))
+        until(lambda: self.up.says("Ctrl-C stops everything"))
+        if printed := re.search(r"Password: +(\S+)", self.up.output()):
             self.password = printed[1]
 
     def stop(self) -> None:
         """As Ctrl-C does; returns when it has ended."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=10)
+        self.up.stop(signal.SIGINT)
+        self._running.close()
 
     def kill(self) -> None:
         """kill -9 to the supervisor and to everything under it, at one moment."""
-        supervisor = psutil.Process(self.process.pid)
+        supervisor = psutil.Process(self.up.process.pid)
         for process in [*supervisor.children(recursive=True), supervisor]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait()
-
-    def terminal(self) -> str:
-        """What it has printed."""
-        return self._terminal.read_text()
-
-    def _is_up(self) -> bool:
-        assert self.process.poll() is None, self.terminal()
-        return "Ctrl-C stops everything" in self.terminal()
+        self._running.close()
 
     def manage(self, *arguments: str) -> str:
         """What a command prints, run in another terminal."""
         command = [sys.executable, "manage.py", *arguments]
-        ran = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
@@ -131,11 +112,3 @@ class Portal:
 
     def _addresses(self) -> dict[str, str]:
         return embedded.environment(self.data_dir, self.environment)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], object]) -> None:
-    """Return as soon as it holds; fail with what `otherwise` says when it does not in time."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at, otherwise()
-        time.sleep(0.2)

@@ -20,7 +20,6 @@ from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Supervisor
 
 SETTINGS = Path(__file__).parent.parent / "vibetel/settings.py"
-REAL_SERVERS = ("DATABASE_URL", "REDIS_URL", "ARCHIVE_")
 _header: list[str] = []
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.events import body, event
-from tests.portal import Portal, wait_for
+from tests.portal import Portal
+from tests.vibetel.programs import until
 
 CLI = """
 from vibetel_client import Telemetry
@@ -45,7 +46,7 @@ def test_pipeline_carries_a_command_from_its_end_to_the_overview(portal: Portal,
     environment = {"HOME": str(home), "VIBE_TOOLS_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}
     subprocess.run([sys.executable, "-c", CLI], env=environment, check=True, timeout=10)
 
-    wait_for(lambda: books_are(portal, 1), seconds=30, otherwise=portal.ledger)
+    until(lambda: books_are(portal, 1), seconds=30, otherwise=portal.ledger)
     (lines,) = portal.bucket_lines()
     (archived,) = map(json.loads, lines)
     assert (archived["command"], archived["userId"]) == ("repo", user_id)
@@ -66,7 +67,7 @@ def test_pipeline_loses_and_doubles_nothing_when_all_of_it_is_killed(portal: Por
     for sent in events[500:]:
         assert portal.post(body(sent)) == 202
 
-    wait_for(lambda: books_are(portal, 1000), seconds=30, otherwise=portal.ledger)
+    until(lambda: books_are(portal, 1000), seconds=30, otherwise=portal.ledger)
     objects = list(portal.bucket_lines())
     assert max(map(len, objects)) <= 100
     archived = Counter(json.loads(line)["eventId"] for lines in objects for line in lines)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from tests.servers import REAL_SERVERS
 from vibetel.embedded.child import MARKER
 from vibetel.embedded.leash import is_alive
 
@@ -44,11 +43,10 @@ class Program:
 def program(*arguments: str, data_dir: Path, prefix: Sequence[str] = (), **environment: str) -> Iterator[Program]:
     """Python with these arguments, on a data folder; killed at the end of the block if it still runs."""
     output = data_dir.with_suffix(".out")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(REAL_SERVERS)}
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*prefix, sys.executable, *arguments],
-            env=inherited | {"DATA_DIR": str(data_dir)} | environment,
+            env={**os.environ, "DATA_DIR": str(data_dir), **environment},  # tests/servers.py took the settings out
             cwd=CHECKOUT,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -64,11 +62,13 @@ def program(*arguments: str, data_dir: Path, prefix: Sequence[str] = (), **envir
         until(lambda: not supervised(data_dir))
 
 
-def until(reached: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Waits until it is true."""
+def until(
+    reached: Callable[[], object], seconds: float = PATIENCE_SECONDS, otherwise: Callable[[], object] = lambda: ""
+) -> None:
+    """Waits until it is true; fails with what `otherwise` tells."""
     give_up_at = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < give_up_at, f"not reached within {seconds} s"
+        assert time.monotonic() < give_up_at, f"not reached within {seconds} s {otherwise()}"
         time.sleep(0.05)
 
 

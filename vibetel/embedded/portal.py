@@ -14,8 +14,8 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from vibetel.embedded import servers
@@ -24,7 +24,6 @@ from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-
 
 # Who brings a bucket brings its keys: without them every put would fail, in a log that nobody reads.
 ARCHIVE_KEYS = tuple(
@@ -108,10 +107,10 @@ def _portal(data_dir: Path, port: int) -> list[Child]:
         *("--workers", "1", "--blocking-threads", "32", "--no-ws", "vibetel.wsgi:application"),
     ]
     worker = [
-        *(*celery, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"),
+        *(*celery, "worker", "--pool", "threads", "--concurrency", "4"),
         *("--without-mingle", "--without-gossip"),
     ]
-    beat = [*celery, "beat", "--loglevel", "WARNING", "--schedule", str(schedule)]
+    beat = [*celery, "beat", "--schedule", str(schedule)]
     environment = _environment(data_dir)
     return [
         Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
@@ -125,20 +124,22 @@ def _environment(data_dir: Path) -> dict[str, str]:
 
 
 def _is_healthy(port: int) -> bool:
-    try:
-        return _get(port, "/healthz").status == 200
-    except (OSError, HTTPException):
-        return False
+    status, _ = _get(port, "/healthz")
+    return status == 200
 
 
 def _missing(port: int) -> list[str]:
-    """The real servers that do not answer."""
-    missing = json.load(_get(port, "/readyz"))["missing"]
-    assert isinstance(missing, list)
-    return missing
+    """What the portal cannot reach of its servers."""
+    status, body = _get(port, "/readyz")
+    return list(json.loads(body)["missing"]) if status else ["the portal itself"]
 
 
-def _get(port: int, path: str) -> HTTPResponse:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", path, headers={"Connection": "close"})
-    return connection.getresponse()
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body; status 0 where there is no answer."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, HTTPException):
+            return 0, b""
