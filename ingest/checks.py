@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from vibetel_client import contract
 from vibetel_client.contract import Field, Kind
-from vibetel_client.event_id import uuid7
+from vibetel_client.event_id import parse_uuid, uuid7
 
 # Further off than this, the client's clock is wrong (wire-format.md, "Envelope, answer, archive line").
 OLDEST_PLAUSIBLE = timedelta(days=31)
@@ -31,6 +31,13 @@ class BodyRejected(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class TooManyEvents(BodyRejected):
+    """More events in one body than are allowed: in smaller bodies each of them would get its verdict."""
+
+    def __init__(self) -> None:
+        super().__init__("too_many_events")
 
 
 class _FieldRejected(Exception):
@@ -79,7 +86,7 @@ _encode = msgspec.json.Encoder().encode
 def check(body: bytes, *, received_at: datetime, identity_hash_key: bytes, events_max_count: int) -> Checked:
     """Check every event of an envelope `{"data": {…}}` or `{"sentAt": "…", "data": [{…}, …]}`.
 
-    An empty list of events has no verdicts. Raises BodyRejected.
+    An empty list of events has no verdicts. Raises BodyRejected, TooManyEvents.
     """
     try:
         envelope = _decode(body)
@@ -89,7 +96,7 @@ def check(body: bytes, *, received_at: datetime, identity_hash_key: bytes, event
         raise BodyRejected("missing_data")
     events = envelope["data"] if isinstance(envelope["data"], list) else [envelope["data"]]
     if len(events) > events_max_count:
-        raise BodyRejected("too_many_events")
+        raise TooManyEvents
     arrival = _Arrival(received_at, _clock_offset(envelope.get("sentAt"), received_at), identity_hash_key)
     dropped: Counter[str] = Counter()
     return Checked([_verdict(event, arrival, dropped) for event in events], dropped)
@@ -127,7 +134,7 @@ def _verdict(event: object, arrival: _Arrival, dropped: Counter[str]) -> Accepte
 
 def _archive_line(line: dict[str, object], arrival: _Arrival) -> dict[str, object]:
     """The archive line: the contract's keys in its order, then eventId, receivedAt, schemaVersion and marks."""
-    event_id = line.pop("eventId", None) or str(uuid7(int(arrival.received_at.timestamp() * 1000)))
+    event_id = line.pop("eventId", None) or uuid7(int(arrival.received_at.timestamp() * 1000))
     occurred_at = line["timestamp"]
     assert isinstance(occurred_at, datetime)
     # As ages, which cannot overflow: a sender may put any year.
@@ -156,11 +163,11 @@ def _user_id(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str
         raise _FieldRejected("bad_value", spec.name)  # hashed, all of them would be one installation
     if text in contract.PLACEHOLDER_USER_IDS:
         return text
-    return _parse_uuid(text) or _hashed_id(text, arrival.identity_hash_key)
+    return parse_uuid(text) or _hashed_id(text, arrival.identity_hash_key)
 
 
 def _uuid(value: object, spec: Field, arrival: _Arrival, dropped: Counter[str]) -> object:
-    parsed = _parse_uuid(_text(value, spec.name))
+    parsed = parse_uuid(_text(value, spec.name))
     if parsed is None:
         raise _FieldRejected("bad_value", spec.name)
     return parsed
@@ -236,7 +243,6 @@ _RULES: Mapping[Kind, Callable[[object, Field, _Arrival, Counter[str]], object]]
 
 _FIELD_NAMES = frozenset(spec.name for spec in contract.FIELDS)
 _OPTION_NAMES = frozenset(option.name for option in contract.OPTIONS)
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -251,10 +257,6 @@ def _count_unlisted(given: Mapping[str, object], listed: frozenset[str], dropped
     unlisted = len(given.keys() - listed)
     if unlisted:
         dropped["options" if listed is _OPTION_NAMES else "fields"] += unlisted
-
-
-def _parse_uuid(text: str) -> str | None:
-    return text.lower() if _UUID.fullmatch(text) else None
 
 
 def _hashed_id(text: str, key: bytes) -> str:

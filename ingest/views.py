@@ -1,5 +1,6 @@
 """POST /api/pipeline: the HTTP contract over checks and buffer."""
 
+import zlib
 from collections import Counter
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -18,16 +19,27 @@ from ingest.checks import Accepted, Rejected
 
 RETRY_AFTER_SECONDS = 5
 
-# The body came and was refused unread: an event in the books.
+# The body was refused whole: an event in the books.
 _BODY_REFUSED = (
+    status.HTTP_400_BAD_REQUEST,
     status.HTTP_411_LENGTH_REQUIRED,
     status.HTTP_413_REQUEST_ENTITY_TOO_LARGE,
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE,
 )
 
+# Content codings (RFC 9110, section 8.4.1) that a body may have, each with zlib's `wbits` for its format.
+_WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class BadBody(APIException):
+    """The body as a whole cannot be read: `bad_encoding`, or what the checks say."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "bad_encoding"
+
 
 class BodyTooLarge(APIException):
-    """More than BODY_MAX_BYTES."""
+    """More than BODY_MAX_BYTES (`too_large`) or EVENTS_MAX_COUNT (`too_many_events`): send it in smaller parts."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
@@ -49,24 +61,30 @@ class Unavailable(APIException):
 
 
 class BodyParser(BaseParser):
-    """Hands the body on as bytes: decoding it is part of the checks."""
+    """Hands the body on as bytes, inflated: decoding its JSON is part of the checks."""
 
     media_type = "application/json"
 
-    def parse(self, stream: IO[bytes], media_type: object = None, parser_context: object = None) -> Any:
-        """The body, read no further than its bound. Raises BodyTooLarge."""
+    def parse(self, stream: IO[bytes], media_type: object = None, parser_context: Any = None) -> Any:
+        """The body, read and inflated no further than BODY_MAX_BYTES.
+
+        Raises UnsupportedMediaType, BodyTooLarge, BadBody.
+        """
+        coding = parser_context["request"].headers.get("Content-Encoding", "identity").lower()
+        if coding != "identity" and coding not in _WBITS:
+            raise UnsupportedMediaType(coding)
         body = stream.read(settings.BODY_MAX_BYTES + 1)
         if len(body) > settings.BODY_MAX_BYTES:
             raise BodyTooLarge
-        return body
+        return body if coding == "identity" else _inflate(body, _WBITS[coding], settings.BODY_MAX_BYTES)
 
 
 class PipelineView(APIView):
     """Receive events.
 
     202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 411: no
-    Content-Length. 413: too large. 415: not JSON, or compressed. 503: cannot be kept now, come back after `Retry-After`
-    seconds.
+    Content-Length. 413: too large, as sent or inflated, or too many events: send fewer at a time. 415: not JSON, or
+    encoded as neither gzip nor deflate. 503: cannot be kept now, come back after `Retry-After` seconds.
     """
 
     http_method_names = ["post"]
@@ -79,8 +97,6 @@ class PipelineView(APIView):
         """Check the body's events, keep the accepted ones, answer with a verdict each."""
         if "HTTP_TRANSFER_ENCODING" in request.META:
             raise LengthRequired
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise UnsupportedMediaType(request.headers["Content-Encoding"])
         body: Any = request.data or b""  # DRF parses no empty body
         try:
             checked = checks.check(
@@ -89,9 +105,10 @@ class PipelineView(APIView):
                 identity_hash_key=settings.IDENTITY_HASH_KEY,
                 events_max_count=settings.EVENTS_MAX_COUNT,
             )
-        except checks.BodyRejected as rejected:
-            _keep([], received=1, counts={f"rejected:{rejected.reason}": 1})
-            return _answer([Rejected(rejected.reason)])
+        except checks.TooManyEvents as error:
+            raise BodyTooLarge(code=error.reason) from error
+        except checks.BodyRejected as error:
+            raise BadBody(code=error.reason) from error
         counts = Counter({f"dropped:{name}": count for name, count in checked.dropped.items()})
         counts.update(f"rejected:{v.reason}" for v in checked.verdicts if isinstance(v, Rejected))
         lines = [verdict.line for verdict in checked.verdicts if isinstance(verdict, Accepted)]
@@ -105,6 +122,20 @@ class PipelineView(APIView):
     def get_exception_handler(self) -> Any:
         """Answers of this view have one shape, whatever stopped the request."""
         return _refuse
+
+
+def _inflate(body: bytes, wbits: int, max_bytes: int) -> bytes:
+    """The body without its coding: one whole stream and nothing after it. Raises BodyTooLarge, BadBody."""
+    inflater = zlib.decompressobj(wbits)
+    try:
+        inflated = inflater.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise BadBody from error
+    if len(inflated) > max_bytes:
+        raise BodyTooLarge
+    if not inflater.eof or inflater.unused_data:
+        raise BadBody
+    return inflated
 
 
 def _keep(lines: list[bytes], *, received: int, counts: dict[str, int]) -> None:

@@ -34,8 +34,8 @@ IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids th
 # -- Ingest: POST, check, buffer --------------------------------------------------------------------------------------
 
 REDIS_URL = env.parsed("REDIS_URL", environment.url("redis", "rediss"))
-EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request
-BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request
+EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request; above: 413
+BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request, as sent and inflated; above: 413
 BUFFER_MAX_ROWS = env.positive("BUFFER_MAX_ROWS", 1_000_000)  # events waiting for the archive; above: 503
 BUFFER_MAX_BYTES = env.positive(
     "BUFFER_MAX_BYTES", 512 * 1_048_576

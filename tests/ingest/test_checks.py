@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis.strategies import datetimes, just
 
 from ingest import checks
-from ingest.checks import Accepted, BodyRejected, Checked, Rejected
+from ingest.checks import Accepted, BodyRejected, Checked, Rejected, TooManyEvents
 from tests.events import KEY, NOON, body, event
 
 GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*.json"))
@@ -72,8 +72,12 @@ def test_check_refuses_what_is_no_envelope(content: bytes, reason: str) -> None:
 
 
 def test_check_refuses_too_many_events() -> None:
-    with pytest.raises(BodyRejected, match="too_many_events"):
+    with pytest.raises(TooManyEvents, match="too_many_events"):
         check(body(*[event() for _ in range(501)]))
+
+
+def test_check_takes_as_many_events_as_are_allowed() -> None:
+    assert len(check(body(*[event() for _ in range(500)])).verdicts) == 500
 
 
 def test_check_of_an_empty_array_has_no_verdicts() -> None:
