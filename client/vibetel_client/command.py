@@ -4,15 +4,19 @@ In: what the host says about the run, in any shape. Out: an event that keeps the
 `build_event`, so nothing leaves that the contract does not list. Pure: the clock is passed in. Next: transport.py
 """
 
-import logging
+from __future__ import annotations
+
+import os
 import re
-from collections.abc import Mapping
-from typing import Optional
+import sys
+from collections.abc import Callable, Mapping
 
 from vibetel_client import contract
 from vibetel_client.contract import Field, Kind, Option
+from vibetel_client.log import debug
 
-logger = logging.getLogger(__name__)
+# The process went away without a word: killed, out of memory, a fault below Python.
+VANISHED = "ProcessVanished"
 
 _ATTRIBUTES = frozenset(field.attribute for field in contract.FIELDS)
 
@@ -20,17 +24,33 @@ _ATTRIBUTES = frozenset(field.attribute for field in contract.FIELDS)
 class Run:
     """One run, collected while it goes. An error's type is kept, its message never touched."""
 
-    def __init__(self, command: str, options: Mapping[str, object], started_s: float) -> None:
+    def __init__(
+        self, command: str, options: Mapping[str, object], started_s: float, event_id: str | None = None
+    ) -> None:
         self._properties: dict[str, object] = {"command": command, "options": sanitize_options(options)}
         self._started_s = started_s
+        self._pid = os.getpid()
+        self._event_id = event_id
+        self.at_end: list[Callable[[], None]] = []  # what to do when it has ended
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process began it: a fork has a copy of the run, and it is not the fork's to report."""
+        return self._pid == os.getpid()
 
     def update(self, state: Mapping[str, object]) -> None:
         """Take what became known, by the contract's attribute names: `prompt_tokens`, `model`, …"""
         self._properties.update(state)
 
     def record_error(self, error: BaseException) -> None:
-        """The run failed. The first error counts: the ones after it are mostly its consequences."""
-        self._properties.setdefault("error_type", type(error).__name__)
+        """The run fails, unless the error is an exit without a status. The first error counts: the ones after it are
+        mostly its consequences."""
+        if _exit_status(error) not in (None, 0):
+            self.record_error_type(_class_name(_reason(error)))
+
+    def record_error_type(self, name: str) -> None:
+        """The run fails, for what is no exception: a signal."""
+        self._properties.setdefault("error_type", name)
 
     def end(self, now_s: float) -> tuple[str, dict[str, object]]:
         """The run as one event: its name and its properties, for `build_event`.
@@ -38,8 +58,17 @@ class Run:
         A failed run is one `command_error` with all the fields of a run (wire-format.md, "Two shapes of event").
         """
         failed = "error_type" in self._properties
-        ending = {"duration_ms": max(0, round((now_s - self._started_s) * 1000)), "has_error": failed}
+        ending = {
+            "event_id": self._event_id,
+            "duration_ms": max(0, round((now_s - self._started_s) * 1000)),
+            "has_error": failed,
+        }
         return contract.COMMAND_ERROR if failed else contract.COMMAND_EXECUTED, {**self._properties, **ending}
+
+    def vanished(self) -> tuple[str, dict[str, object]]:
+        """As `end`, for the case that the process never says how the run ended: nobody knows how long it took."""
+        ending = {"event_id": self._event_id, "duration_ms": 0, "has_error": True, "error_type": VANISHED}
+        return contract.COMMAND_ERROR, {**self._properties, **ending}
 
 
 def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object]:
@@ -49,7 +78,7 @@ def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object
     """
     unknown = properties.keys() - _ATTRIBUTES
     if unknown:
-        logger.debug("dropped what the contract does not list: %s", ", ".join(sorted(unknown)))
+        debug("dropped what the contract does not list: %s", ", ".join(sorted(unknown)))
     complete = {**properties, "event_name": name}
     wire: dict[str, object] = {}
     for field in contract.FIELDS:
@@ -72,7 +101,7 @@ def sanitize_options(options: Mapping[str, object]) -> dict[str, object]:
     return kept
 
 
-def _clean(field: Field, value: object) -> Optional[object]:
+def _clean(field: Field, value: object) -> object | None:
     """The value if its field may hold it, `other` for text it may not hold, None for what is to be left out."""
     if value is None:
         return None
@@ -90,7 +119,7 @@ def _clean(field: Field, value: object) -> Optional[object]:
     return value  # ids, the time and the event's name: this package makes them, not the host
 
 
-def _clean_option(option: Option, value: object) -> Optional[object]:
+def _clean_option(option: Option, value: object) -> object | None:
     """Text that is no listed choice becomes true: the option was used, and nobody learns with what."""
     if isinstance(value, bool):
         return value
@@ -105,3 +134,27 @@ def _is_count(value: object, maximum: int) -> bool:
 
 def _snake_case(name: str) -> str:
     return re.sub("([A-Z])", r"_\1", name).lower()
+
+
+def _exit_status(error: BaseException) -> object:
+    """What the exception says about the exit status: SystemExit in `code`, exceptions of click in `exit_code`."""
+    return error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+
+
+def _reason(error: BaseException) -> BaseException:
+    """The error itself; of an exit from within an `except`, the error that was caught there."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return cause if cause is not None and (isinstance(error, SystemExit) or hasattr(error, "exit_code")) else error
+
+
+def _class_name(error: BaseException) -> str:
+    """The name of the error's class, or of the nearest base that its module knows by its name: what a class made up at
+    run time is called could be anything."""
+    return next(kind.__name__ for kind in type(error).__mro__ if _is_known(kind))
+
+
+def _is_known(kind: type) -> bool:
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind

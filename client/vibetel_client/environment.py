@@ -3,10 +3,11 @@
 Pure: the variables are passed in. Next: consent.py, telemetry.py
 """
 
+from __future__ import annotations
+
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, Optional
 
 _OFF = ("", "0", "false", "no", "off")
 
@@ -40,7 +41,7 @@ _AGENT_VARIABLES = (
 )
 
 
-def is_on(value: Optional[str]) -> bool:
+def is_on(value: str | None) -> bool:
     """Whether a switch is set: to anything but empty, 0, false, no or off."""
     return value is not None and value.strip().lower() not in _OFF
 
@@ -62,9 +63,9 @@ def describe(environ: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _is_terminal(stream: Any) -> bool:
+def _is_terminal(stream: object) -> bool:
     """Streams may be missing (pythonw), closed (daemons) or replaced by anything."""
     try:
-        return bool(stream.isatty())
+        return bool(stream.isatty())  # type: ignore[attr-defined]
     except (AttributeError, ValueError, OSError):
         return False

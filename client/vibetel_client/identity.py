@@ -4,66 +4,75 @@ The format is the released client's (wire-format.md, "The client's file and swit
 Reading never fails: what cannot be read is no choice. Writing raises OSError.
 """
 
+from __future__ import annotations
+
 import json
-import uuid
-from pathlib import Path
-from typing import NamedTuple, Optional
+import os
 
 from vibetel_client.contract import PLACEHOLDER_USER_IDS
+from vibetel_client.event_id import parse_uuid, uuid4
+from vibetel_client.files import replace
 
 
-class Saved(NamedTuple):
-    """What the file says; None where it says nothing that can be used."""
+class Saved:
+    """What the file says: the choice, and the user id if it is a UUID; None where it says nothing that can be used."""
 
-    choice: Optional[bool]
-    user_id: Optional[str]
-
-
-def path(tool: str) -> Path:
-    """Raises RuntimeError where there is no home directory."""
-    return Path.home() / f".{tool}" / "diagnostics.json"
+    def __init__(self, content: dict[str, object]) -> None:
+        choice, user_id = content.get("telemetryEnabled"), content.get("userId")
+        self.choice = choice if isinstance(choice, bool) else None
+        # Older files may hold any text there.
+        self.user_id = parse_uuid(user_id) if isinstance(user_id, str) else None
 
 
-def read(file: Path) -> Saved:
-    """The saved choice, and the user id if it is a UUID: older files may hold any text there."""
-    content = _content(file)
-    choice = content.get("telemetryEnabled")
-    return Saved(choice if isinstance(choice, bool) else None, _user_id(content.get("userId")))
+def folder(tool: str) -> str:
+    """Where the tool keeps what it keeps. Raises OSError where there is no home directory."""
+    path = os.path.expanduser(os.path.join("~", f".{tool}"))
+    if path.startswith("~"):
+        raise FileNotFoundError("there is no home directory")
+    return path
 
 
-def record_choice(file: Path, choice: bool) -> Saved:
-    """Save the choice, and with a yes an id; unknown keys stay. Out: what the file says now.
+def path(tool: str) -> str:
+    """The file that holds the choice."""
+    return os.path.join(folder(tool), "diagnostics.json")
 
-    Who reads meanwhile sees the old file or the new one, no mixture.
-    """
+
+def read(file: str) -> Saved:
+    """What the file says now."""
+    return Saved(_content(file))
+
+
+def record_choice(file: str, choice: bool) -> None:
+    """Save the choice, and with a yes an id; unknown keys stay."""
     content = _content(file)
     content["telemetryEnabled"] = choice
     if choice:
-        content["userId"] = _user_id(content.get("userId")) or str(uuid.uuid4())
+        content["userId"] = Saved(content).user_id or uuid4()
     else:
         content.setdefault("userId", PLACEHOLDER_USER_IDS[0])
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.touch(mode=0o600, exist_ok=False)
-        temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Saved(choice, _user_id(content["userId"]))
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    replace(file, json.dumps(content, indent=2).encode())
 
 
-def _content(file: Path) -> dict[str, object]:
+def ensure_user_id(file: str) -> str:
+    """The installation's id, made if there is none: a yes may come from a client that kept no UUID.
+
+    Raises ValueError where the yes has been taken back meanwhile.
+    """
+    content = _content(file)
+    saved = Saved(content)
+    if not saved.choice:
+        raise ValueError("there is no consent any more")
+    if saved.user_id is None:
+        content["userId"] = uuid4()
+        replace(file, json.dumps(content, indent=2).encode())
+    return saved.user_id or str(content["userId"])
+
+
+def _content(file: str) -> dict[str, object]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        with open(file, "rb") as opened:
+            content = json.loads(opened.read())
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _user_id(value: object) -> Optional[str]:
-    """The UUID in its canonical form, or None."""
-    try:
-        return str(uuid.UUID(value)) if isinstance(value, str) else None
-    except ValueError:
-        return None

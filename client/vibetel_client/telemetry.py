@@ -1,163 +1,265 @@
 """Telemetry: the object that authors of tools use.
 
 In: calls of the host. Out: events to the transport, if the user has said yes. Whatever fails inside, the host goes on.
+Next: consent.py, identity.py, command.py, transport.py
 """
 
-import contextlib
-import logging
+from __future__ import annotations
+
+import atexit
+import functools
 import os
 import sys
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Optional
 
-from vibetel_client import contract, environment, identity
+from vibetel_client import contract, environment, identity, interruption
 from vibetel_client.command import Run, build_event
 from vibetel_client.consent import Consent, decide
 from vibetel_client.endpoint import DEFAULT_ENDPOINT
-from vibetel_client.event_id import uuid7
-from vibetel_client.transport import HttpTransport, Transport, encode
+from vibetel_client.event_id import uuid4, uuid7
+from vibetel_client.log import debug
+from vibetel_client.spool import Spool
+from vibetel_client.timestamps import format_timestamp
+from vibetel_client.transport import SpoolTransport, Transport, envelope
 
-logger = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing it for real takes 4 ms
+    from typing import Any, ParamSpec, TypeVar
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_SESSION_ID = str(uuid.uuid4())
+    Parameters = ParamSpec("Parameters")
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+# inspect.CO_COROUTINE; importing inspect takes as long as the rest of this package.
+_COROUTINE = 0x80
+
+_SESSION_ID = uuid4()
 
 
-class _Contained(contextlib.ContextDecorator):
+def _contained(method: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """The border to the host: an exception in here becomes a debug line."""
 
-    def __enter__(self) -> None:
-        pass
+    @functools.wraps(method)
+    def contained(*arguments: Parameters.args, **named: Parameters.kwargs) -> None:
+        try:
+            method(*arguments, **named)
+        except Exception as error:  # noqa: BLE001 - telemetry must never break its host
+            debug("telemetry failed", error=error)
 
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        logger.debug("telemetry failed", exc_info=error)
-        return True
+    return contained
 
 
 class Telemetry:
-    """Reports the runs of one tool. One command at a time: starting another forgets the one before.
+    """Reports the runs of one tool, one after the other; a run may begin and end inside another.
 
     Without `endpoint`, `<TOOL>_TELEMETRY_ENDPOINT` and then the packaged one is used; without any, nothing is sent.
     """
 
     def __init__(
-        self, *, tool: str, version: str, endpoint: Optional[str] = None, transport: Optional[Transport] = None
+        self, *, tool: str, version: str, endpoint: str | None = None, transport: Transport | None = None
     ) -> None:
         self._tool = tool
         self._version = version
         self._endpoint = endpoint
-        self._transport = HttpTransport() if transport is None else transport
-        self._run: Optional[Run] = None
+        self._transport = SpoolTransport(tool) if transport is None else transport
+        self._runs: list[Run] = []
+        self._left_runs_end_at_exit = False
 
-    @contextlib.contextmanager
-    def command(self, command: str, options: Optional[Mapping[str, object]] = None) -> Iterator[None]:
-        """Report what runs inside as one command; an exception, or an exit with a status, makes it a failed one."""
-        self.start_command(command, options)
-        try:
-            yield
-        except BaseException as error:
-            if not (isinstance(error, SystemExit) and error.code in (None, 0)):
-                self.record_error(error)
-            raise
-        finally:
-            self.end_command()
+    def command(self, command: str, options: Mapping[str, object] | None = None) -> Command:
+        """Report what runs inside as one command: `with telemetry.command("repo", options):`, or as a decorator.
 
-    @_Contained()
-    def start_command(self, command: str, options: Optional[Mapping[str, object]] = None) -> None:
+        An exception, or an exit with a status, makes it a failed one.
+        """
+        return Command(self, command, options)
+
+    @_contained
+    def start_command(self, command: str, options: Mapping[str, object] | None = None) -> None:
         """A command begins. Of its options only those that the contract lists are looked at."""
-        self._run = Run(command, options or {}, time.monotonic())
+        run = Run(command, options or {}, time.monotonic(), uuid7(_unix_ms()))
+        self._runs.append(run)
+        self._watch(run)
 
-    @_Contained()
+    @_contained
     def update_command_state(self, **state: object) -> None:
         """More became known: `prompt_tokens`, `completion_tokens`, `context_tokens`, `provider`, `model`,
         `file_provider`, `file_model`, `thinking_provider`, `thinking_model`."""
-        if self._run:
-            self._run.update(state)
+        if self._runs:
+            self._runs[-1].update(state)
 
-    @_Contained()
+    @_contained
     def record_error(self, error: BaseException) -> None:
         """The command fails. Only the name of the error's class is kept, never its message."""
-        if self._run:
-            self._run.record_error(error)
+        if self._runs:
+            self._runs[-1].record_error(error)
 
-    @_Contained()
+    @_contained
     def end_command(self) -> None:
         """The command is over: report it."""
-        if self._run:
-            name, properties = self._run.end(time.monotonic())
-            self._run = None
-            self.track_event(name, properties)
+        if self._runs:
+            self._end(self._runs[-1])
 
-    @_Contained()
+    @_contained
     def track_event(self, name: str, properties: Mapping[str, object]) -> None:
         """Report one event of the contract, its properties by attribute name. Other events are dropped."""
-        if name not in contract.EVENT_NAMES:
-            logger.debug("dropped an event that the contract does not list: %s", name)
-            return
-        file = identity.path(self._tool)
-        consent = self._decide(file)
-        debug = environment.is_on(self._variable("TELEMETRY_DEBUG"))
-        endpoint = self._endpoint or self._variable("TELEMETRY_ENDPOINT") or DEFAULT_ENDPOINT
-        if not debug and (consent is not Consent.ENABLED or not endpoint):
-            return
-        event = build_event(name, {**properties, **self._origin(), "user_id": _user_id(consent, file)})
-        if debug:
-            sys.stderr.write(encode(event).decode() + "\n")
+        if name in contract.EVENT_NAMES:
+            self._report(name, {**properties, "event_id": uuid7(_unix_ms())})
         else:
-            self._transport.deliver(endpoint, event)
+            debug("dropped an event that the contract does not list: %s", name)
+
+    @property
+    def endpoint(self) -> str:
+        """Where events go; empty where nothing says so."""
+        return self._endpoint or self._variable("TELEMETRY_ENDPOINT") or DEFAULT_ENDPOINT
 
     def consent(self) -> Consent:
         """What the user has said; an installer asks while it is PENDING."""
-        with _Contained():
-            return self._decide(identity.path(self._tool))
-        return Consent.PENDING
+        try:
+            return decide(self._tool, os.environ, identity.read(identity.path(self._tool)).choice)
+        except OSError:  # no home: nobody can have said yes
+            return decide(self._tool, os.environ, None)
+
+    def prompt_for_consent(self) -> Consent:
+        """Ask at the terminal while the answer is PENDING; for installers. Out: what holds now."""
+        from vibetel_client.prompt import ask  # noqa: PLC0415 - few runs need it
+
+        if self.consent() is Consent.PENDING:
+            choice = ask(self._tool, self.endpoint)
+            if choice is not None and not self._record_choice(choice):
+                sys.stderr.write(f"{self._tool}: your choice could not be saved\n")
+        return self.consent()
 
     def enable(self) -> bool:
         """Record a yes. False where it could not be recorded."""
         return self._record_choice(True)
 
     def disable(self) -> bool:
-        """Record a no. False where it could not be recorded: tell the user, the old choice still stands."""
+        """Record a no, and remove what waits and the list of what was sent. False where that failed: tell the user."""
         return self._record_choice(False)
 
     def _record_choice(self, choice: bool) -> bool:
-        with _Contained():
+        try:
             identity.record_choice(identity.path(self._tool), choice)
-            return True
-        return False
+            if not choice:
+                Spool(self._tool).clear()
+        except OSError as error:
+            debug("the choice was not recorded", error=error)
+            return False
+        return True
 
-    def _variable(self, name: str) -> Optional[str]:
-        return os.environ.get(environment.variable(self._tool, name))
+    # -- One run ------------------------------------------------------------------------------------------------------
 
-    def _decide(self, file: Path) -> Consent:
-        return decide(self._tool, os.environ, identity.read(file).choice)
+    def _watch(self, run: Run) -> None:
+        """See to it that the run is reported even where nobody calls `end_command`."""
+        event = self._event(*run.vanished())
+        if event is None:
+            return
+        if not self._left_runs_end_at_exit:
+            atexit.register(self._end_left_runs)
+            self._left_runs_end_at_exit = True
+        run.at_end.append(interruption.catch(self._end_interrupted_runs))
+        if not self._debugs():
+            run.at_end.append(self._transport.begin(event))
 
-    def _origin(self) -> dict[str, object]:
-        """What every event says of itself; the host has no say in it."""
-        unix_ms = time.time_ns() // 1_000_000
-        moment = _EPOCH + timedelta(milliseconds=unix_ms)
-        return {
-            "event_id": str(uuid7(unix_ms)),
+    def _end(self, run: Run) -> None:
+        self._runs.remove(run)
+        try:
+            if run.is_ours:
+                self._report(*run.end(time.monotonic()))
+        finally:
+            for action in run.at_end:
+                action()
+
+    @_contained
+    def _end_interrupted_runs(self, signal_name: str) -> None:
+        for run in reversed(self._runs[:]):
+            run.record_error_type(signal_name)
+            self._end(run)
+
+    @_contained
+    def _end_left_runs(self) -> None:
+        """At exit: a run that nobody ended failed, of an exception that Python has shown or of an early exit."""
+        error = getattr(sys, "last_value", None) or SystemExit(1)
+        for run in reversed(self._runs[:]):
+            run.record_error(error)
+            self._end(run)
+
+    # -- One event ----------------------------------------------------------------------------------------------------
+
+    def _report(self, name: str, properties: Mapping[str, object]) -> None:
+        event = self._event(name, properties)
+        if event is None:
+            return
+        if self._debugs():
+            sys.stderr.write(envelope([event], format_timestamp(_unix_ms())).decode() + "\n")
+        else:
+            self._transport.deliver(self.endpoint, event)
+
+    def _event(self, name: str, properties: Mapping[str, object]) -> dict[str, object] | None:
+        """The event; None where it is not to be reported. What every event says of itself, the host has no say in."""
+        file = identity.path(self._tool)
+        saved = identity.read(file)
+        consent = decide(self._tool, os.environ, saved.choice)
+        if consent is Consent.ENABLED:
+            if not self.endpoint and not self._debugs():
+                return None
+            user_id = saved.user_id or identity.ensure_user_id(file)
+        elif self._debugs():  # the only place where the placeholders appear
+            opted_out, pending = contract.PLACEHOLDER_USER_IDS
+            user_id = opted_out if consent is Consent.OPTED_OUT else pending
+        else:
+            return None
+        origin = {
+            "user_id": user_id,
             "session_id": _SESSION_ID,
-            "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "tool_version": self._version,
+            "timestamp": format_timestamp(_unix_ms()),
+            "tool_version": self._version or "0.0.0",
             **environment.describe(os.environ),
         }
+        return build_event(name, {**properties, **origin})
+
+    def _debugs(self) -> bool:
+        return environment.is_on(self._variable("TELEMETRY_DEBUG"))
+
+    def _variable(self, name: str) -> str | None:
+        return os.environ.get(environment.variable(self._tool, name))
 
 
-def _user_id(consent: Consent, file: Path) -> Optional[str]:
-    """The id of this installation. The placeholders only ever appear in debug output."""
-    if consent is not Consent.ENABLED:
-        opted_out, pending = contract.PLACEHOLDER_USER_IDS
-        return opted_out if consent is Consent.OPTED_OUT else pending
-    # A yes may come from a client that kept no UUID: then it is recorded again, with one.
-    return identity.read(file).user_id or identity.record_choice(file, True).user_id
+class Command:
+    """One command as a context manager, or as a decorator of a function, which may be a coroutine function."""
+
+    def __init__(self, telemetry: Telemetry, command: str, options: Mapping[str, object] | None) -> None:
+        self._telemetry = telemetry
+        self._command = command
+        self._options = options
+
+    def __enter__(self) -> None:
+        self._telemetry.start_command(self._command, self._options)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._telemetry.record_error(error)
+        self._telemetry.end_command()
+
+    def __call__(self, function: Function) -> Function:
+        """The function, reported as this command each time it is called."""
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **named: Any) -> Any:
+            with self:
+                return function(*arguments, **named)
+
+        @functools.wraps(function)
+        async def run_coroutine(*arguments: Any, **named: Any) -> Any:
+            with self:
+                return await function(*arguments, **named)
+
+        code = getattr(function, "__code__", None)
+        is_coroutine = code is not None and code.co_flags & _COROUTINE
+        return run_coroutine if is_coroutine else run  # type: ignore[return-value]
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,65 +1,37 @@
-"""Transport: deliver an event, in the background, without ever raising into the host.
+"""Transport: an event leaves the host. It costs one append to the spool; delivery is another process's time.
 
-In: the endpoint and an event. Fails silently: an event that cannot be delivered soon is lost, there is no spool yet.
+In: the endpoint and an event. Out: the spool, and a delivery.py under way. Next: spool.py, delivery.py
 """
 
-import atexit
-import contextlib
+from __future__ import annotations
+
 import json
-import logging
-import threading
-from collections.abc import Mapping
-from queue import SimpleQueue
-from typing import Optional, Protocol
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 
-logger = logging.getLogger(__name__)
+from vibetel_client.spool import Spool
 
-# For each step: connecting, sending, the answer.
-TIMEOUT_S = 3.0
-# What deliveries under way may cost the host at its exit.
-EXIT_WAIT_S = 0.5
-# Events that may wait for the ones before them; more are dropped.
-WAITING_MAX_COUNT = 100
+# Set for the process that delivers: whatever it turns out to be, it starts no other.
+DELIVERING = "VIBETEL_DELIVERING"
+
+_DELIVER = "import sys; sys.path.append(sys.argv.pop(1)); from vibetel_client import delivery; delivery.main()"
 
 
-class Transport(Protocol):
-    """Anything that takes events; pass one to `Telemetry`. It is called only with the user's consent."""
+class Transport:
+    """Takes events; pass one of your own to `Telemetry`. It is called only with the user's consent."""
+
+    def begin(self, event: Mapping[str, object]) -> Callable[[], None]:
+        """A run begins; `event` is its report should the process vanish. Out: is called when the run has ended."""
+        return lambda: None
 
     def deliver(self, endpoint: str, event: Mapping[str, object]) -> None:
         """Take one event; return at once."""
+        raise NotImplementedError
 
 
-class HttpTransport:
-    """One POST an event, one after the other, in a daemon thread that the first event starts."""
-
-    def __init__(self) -> None:
-        # Unlike Queue it takes no lock that a signal handler or a fork could find taken.
-        self._waiting: SimpleQueue[Optional[tuple[str, bytes]]] = SimpleQueue()
-        self._thread: Optional[threading.Thread] = None
-        atexit.register(self._wait)
-
-    def deliver(self, endpoint: str, event: Mapping[str, object]) -> None:
-        """Queue the event and return; where too many wait already, drop it."""
-        if self._waiting.qsize() >= WAITING_MAX_COUNT:
-            logger.debug("dropped an event: %d wait already", WAITING_MAX_COUNT)
-            return
-        self._waiting.put((endpoint, encode(event)))
-        if self._thread is None or not self._thread.is_alive():  # a forked process has the object, not the thread
-            self._thread = threading.Thread(target=self._work, name="vibetel", daemon=True)
-            self._thread.start()
-
-    def _work(self) -> None:
-        for endpoint, body in iter(self._waiting.get, None):
-            _post(endpoint, body)
-
-    def _wait(self) -> None:
-        if self._thread is not None:
-            self._waiting.put(None)
-            with contextlib.suppress(KeyboardInterrupt):
-                self._thread.join(EXIT_WAIT_S)
-
-
-class RecordingTransport:
+class RecordingTransport(Transport):
     """Keeps events instead of sending them, for the tests of those who use this package."""
 
     def __init__(self) -> None:
@@ -70,23 +42,62 @@ class RecordingTransport:
         self.events.append(dict(event))
 
 
-def encode(event: Mapping[str, object]) -> bytes:
-    """The body of the request (wire-format.md, "A request")."""
-    return json.dumps({"data": event}, separators=(",", ":")).encode()
+class SpoolTransport(Transport):
+    """Appends to the spool, and sees to it that somebody delivers. Raises OSError."""
+
+    def __init__(self, tool: str) -> None:
+        self._tool = tool
+
+    def begin(self, event: Mapping[str, object]) -> Callable[[], None]:
+        """Leave the event where a later delivery finds it, should this process vanish."""
+        return Spool(self._tool).watch(event)
+
+    def deliver(self, endpoint: str, event: Mapping[str, object]) -> None:
+        """Append the event, and start a delivery unless one runs or none is due."""
+        spool = Spool(self._tool)
+        spool.append(event)
+        if spool.is_due(time.time()) and _can_start_python() and spool.delivery_lock.acquire():
+            try:
+                _start(self._tool, endpoint, spool.delivery_lock.fd)
+            finally:
+                spool.delivery_lock.release()  # the process that was started holds it on
 
 
-def _post(endpoint: str, body: bytes) -> None:
-    # A thread of a host that must not be disturbed: whatever goes wrong here, including the import, ends here.
-    try:
-        # Here and not above: it takes longer to import than many a tool takes to run.
-        import urllib.request  # noqa: PLC0415
+def envelope(events: Sequence[Mapping[str, object]], sent_at: str) -> bytes:
+    """The body of a request, before compression (wire-format.md, "Envelope, answer, archive line")."""
+    return json.dumps({"sentAt": sent_at, "data": events}, separators=(",", ":")).encode()
 
-        if not endpoint.startswith(("https://", "http://")):
-            raise ValueError("the endpoint is no http URL")
-        # Some gateways refuse Python's own user agent.
-        headers = {"Content-Type": "application/json", "User-Agent": "vibetel-client"}
-        request = urllib.request.Request(endpoint, body, headers)  # noqa: S310 - checked above
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+
+def _can_start_python() -> bool:
+    """Frozen into one executable, a tool is its own `sys.executable`: starting it would run the tool again."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False) and DELIVERING not in os.environ
+
+
+def _start(tool: str, endpoint: str, lock_fd: int) -> None:
+    """Start delivery.py, apart from this process: no pipe or file of its, no PYTHON* variables, no site-packages.
+
+    It is never waited for. In a host that goes on it stays a zombie until the next one is started.
+    """
+    packages = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    command = [sys.executable, "-I", "-S", "-c", _DELIVER, packages, tool, endpoint, str(lock_fd)]
+    environment = {**os.environ, DELIVERING: "1"}
+    if sys.platform == "win32":
+        import subprocess  # noqa: PLC0415 - 10 ms, and only here
+
+        nowhere = subprocess.DEVNULL
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        subprocess.Popen(  # noqa: S603
+            command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, creationflags=flags
+        )
+        return
+    while _started:
+        try:
+            os.waitpid(_started.pop(), os.WNOHANG)
+        except ChildProcessError:  # the host waits for whatever ends
             pass
-    except Exception as error:  # noqa: BLE001
-        logger.debug("an event was not delivered: %s", type(error).__name__)
+    os.set_inheritable(lock_fd, True)
+    streams = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    _started.append(os.posix_spawn(sys.executable, command, environment, file_actions=streams))
+
+
+_started: list[int] = []

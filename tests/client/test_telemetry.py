@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vibetel_client import TELEMETRY_DATA_DESCRIPTION, Consent, RecordingTransport, Telemetry, contract
+from vibetel_client import TELEMETRY_DATA_DESCRIPTION, Consent, RecordingTransport, Telemetry, Transport, contract
 
 from .conftest import ENDPOINT
 
@@ -158,7 +158,7 @@ def test_debug_prints_the_payload_and_sends_nothing(
     monkeypatch.setenv("VIBE_TOOLS_TELEMETRY_DEBUG", "1")
     run_once(telemetry)
     captured = capsys.readouterr()
-    assert json.loads(captured.err)["data"]["command"] == "repo"
+    assert json.loads(captured.err)["data"][0]["command"] == "repo"
     assert captured.out == ""
     assert transport.events == []
 
@@ -171,11 +171,11 @@ def test_debug_shows_a_placeholder_before_a_yes(
 ) -> None:
     monkeypatch.setenv("VIBE_TOOLS_TELEMETRY_DEBUG", "1")
     run_once(make_telemetry())
-    assert json.loads(capsys.readouterr().err)["data"]["userId"] == "anonymous_pending_prompt"
+    assert json.loads(capsys.readouterr().err)["data"][0]["userId"] == "anonymous_pending_prompt"
     assert not diagnostics.parent.exists()
 
 
-class BrokenTransport:
+class BrokenTransport(Transport):
     def deliver(self, endpoint: str, event: object) -> None:
         raise RuntimeError("broken")
 

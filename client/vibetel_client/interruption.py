@@ -1,0 +1,44 @@
+"""Interruption: a run that a signal ends is still reported, and the process dies of the signal as it would have.
+
+In: whom to tell the signal's name. Only signals that would end the process at once are caught: where the host handles
+one, or ignores it, it is the host's. A handler of Python's runs between two of its instructions, so a host that is deep
+in C code dies when that returns.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+# SIGINT is KeyboardInterrupt, unless the host has switched that off.
+_NAMES = ("SIGTERM", "SIGHUP", "SIGINT")
+
+
+def catch(report: Callable[[str], None]) -> Callable[[], None]:
+    """Call `report("SIGTERM")` before the process dies of SIGTERM. Out: undoes it.
+
+    Does nothing outside the main thread, where Python handles no signals.
+    """
+
+    def die(number: int, frame: FrameType | None) -> None:
+        undo()
+        report(signal.Signals(number).name)
+        os.kill(os.getpid(), number)
+
+    def undo() -> None:
+        for number in caught:
+            if signal.getsignal(number) is die:
+                signal.signal(number, signal.SIG_DFL)
+
+    caught = []
+    for name in _NAMES:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            try:
+                signal.signal(number, die)
+            except ValueError:  # not the main thread
+                return lambda: None
+            caught.append(number)
+    return undo

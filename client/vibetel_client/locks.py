@@ -1,0 +1,77 @@
+"""Locks: one process at a time. The lock is on an open file, and the kernel drops it when its holder dies, however."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_POLL_S = 0.001
+
+
+class LockTimeout(OSError):
+    """The lock stayed taken for all of the patience."""
+
+
+class FileLock:
+    """A lock by the name of a file, which is made where it is missing. For one `with` at a time.
+
+    Raises OSError where the file cannot be opened, LockTimeout after `patience_s`: whoever holds it may be stopped, and
+    nobody may wait for ever.
+    """
+
+    def __init__(self, path: str, patience_s: float = 1.0) -> None:
+        self._path = path
+        self._patience_s = patience_s
+        self._fd: int | None = None
+
+    def __enter__(self) -> None:
+        give_up_at = time.monotonic() + self._patience_s
+        while not self.acquire():
+            if time.monotonic() > give_up_at:
+                raise LockTimeout(f"{self._path} is locked")
+            time.sleep(_POLL_S)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; it then lasts until `release`, or until this process dies."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not try_lock(fd):
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def adopt(self, fd: int) -> None:
+        """Hold on to the lock that came with a file descriptor of the process that started this one."""
+        self._fd = fd
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor that the lock hangs on. Only while it is held."""
+        assert self._fd is not None
+        return self._fd
+
+    def release(self) -> None:
+        """Give the lock back."""
+        os.close(self.fd)
+        self._fd = None
+
+
+def try_lock(fd: int) -> bool:
+    """Lock an open file for as long as it is open, here or in a process that inherits it; False where it is taken."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # PermissionError: Windows
+        return False
+    return True

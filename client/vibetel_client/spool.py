@@ -1,0 +1,242 @@
+"""Spool: events on disk until they are delivered, in `~/.<tool>/telemetry/`.
+
+In: events, from any number of processes at once. Out: what waits, and what was sent. Next: delivery.py
+Bounded to SPOOL_MAX_BYTES and EVENT_MAX_AGE_S; what is given up, oldest first, is counted. Fails: OSError.
+
+    events.ndjson   one event a line, oldest first
+    run-<id>.json   a run under way: what to report should its process vanish
+    sent.ndjson     the last SENT_MAX_COUNT events that the portal took or refused, for the user to see
+    state.json      counts, and when to try again
+    spool.lock      held for a moment by whoever changes one of these
+    delivery.lock   held by the one process that delivers
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+
+from vibetel_client import identity
+from vibetel_client.files import UNFINISHED, private, remove, replace
+from vibetel_client.locks import FileLock, try_lock
+from vibetel_client.timestamps import format_timestamp
+
+SPOOL_MAX_BYTES = 1_000_000
+EVENT_MAX_AGE_S = 30 * 86_400
+SENT_MAX_COUNT = 100
+# However long the portal asks us to wait. A time further off was noted by a clock that was wrong.
+RETRY_MAX_S = 86_400
+
+# A full spool is cut to this, so that not every event after it rewrites the file.
+_CUT_TO_BYTES = SPOOL_MAX_BYTES * 9 // 10
+
+Event = Mapping[str, object]
+
+
+class State:
+    """What is remembered between deliveries. Raises TypeError or ValueError for what cannot be that."""
+
+    def __init__(
+        self,
+        lost_count: int = 0,
+        rejected_count: int = 0,
+        failures_count: int = 0,
+        not_before_s: float = 0,
+        problem: str = "",
+        endpoint: str = "",
+    ) -> None:
+        self.lost_count = int(lost_count)  # events given up, and not yet reported as such
+        self.rejected_count = int(rejected_count)  # events that the portal refused, ever
+        self.failures_count = int(failures_count)  # attempts in a row that came to nothing
+        self.not_before_s = float(not_before_s)  # no attempt before this Unix time
+        self.problem = str(problem)  # why the last attempt came to nothing
+        self.endpoint = str(endpoint)  # of the last attempt
+
+
+class Spool:
+    """The spool of one tool and one user. Raises OSError where there is no home directory."""
+
+    def __init__(self, tool: str) -> None:
+        self._folder = os.path.join(identity.folder(tool), "telemetry")
+        self._events = self._file("events.ndjson")
+        self._sent = self._file("sent.ndjson")
+        self._state = self._file("state.json")
+        self._lock = FileLock(self._file("spool.lock"))
+        self.delivery_lock = FileLock(self._file("delivery.lock"))
+
+    # -- The host's part ----------------------------------------------------------------------------------------------
+
+    def append(self, event: Event) -> None:
+        """Keep one event; the oldest ones make room for it."""
+        line = _encode(event)
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        with self._lock:
+            self._make_room(len(line))
+            with open(self._events, "ab+", buffering=0, opener=private) as file:
+                size = file.seek(0, os.SEEK_END)
+                if size:
+                    file.seek(size - 1)
+                    if file.read(1) != b"\n":  # whoever wrote it was killed: half a line must not spoil this one
+                        line = b"\n" + line
+                if file.write(line) != len(line):
+                    file.truncate(size)
+                    raise OSError("the disk is full")
+
+    def watch(self, event: Event) -> Callable[[], None]:
+        """A run begins: `event` is reported should this process vanish. Out: to be called when the run has ended."""
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        path = self._file(f"run-{event['eventId']}.json")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try_lock(fd)  # for as long as this process lives
+        os.write(fd, _encode(event))
+
+        def unwatch() -> None:
+            os.close(fd)
+            remove(path)
+
+        return unwatch
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether events wait and may be tried now."""
+        waits = os.path.exists(self._events) and os.path.getsize(self._events) > 0
+        return waits and not 0 < self.state().not_before_s - now_s <= RETRY_MAX_S
+
+    # -- Delivery's part ----------------------------------------------------------------------------------------------
+
+    def take(self, now_s: float) -> list[Event]:
+        """What waits, oldest first, those of vanished processes among it. What is too old is given up."""
+        if not os.path.isdir(self._folder):
+            return []
+        self._adopt_vanished_runs()
+        oldest = format_timestamp(int((now_s - EVENT_MAX_AGE_S) * 1000))
+        with self._lock:
+            for name in os.listdir(self._folder):
+                if name.endswith(UNFINISHED):  # its writer was killed: it would hold the lock
+                    remove(self._file(name))
+            waiting = self.waiting()
+            fresh = [event for event in waiting if str(event.get("timestamp")) >= oldest]
+            if len(fresh) < len(waiting):
+                self._remember(lost_count=self.state().lost_count + len(waiting) - len(fresh))
+                _write(self._events, fresh)
+        return fresh
+
+    def remember(self, **changes: object) -> None:
+        """Change some of the State."""
+        with self._lock:
+            self._remember(**changes)
+
+    def settle(self, events: Sequence[Event], accepted: Sequence[bool], sent_at: str) -> None:
+        """The portal has said of each event whether it takes it: none of them waits any longer."""
+        ids = {event["eventId"] for event in events}
+        status = {True: "accepted", False: "rejected"}
+        sent = [{"sentAt": sent_at, "status": status[took], "event": event} for event, took in zip(events, accepted)]
+        with self._lock:
+            state = self.state()
+            # Killed between two of these, events are sent again, under the same ids.
+            self._remember(
+                lost_count=max(0, state.lost_count - sum(map(_lost_count, compress(events, accepted)))),
+                rejected_count=state.rejected_count + list(accepted).count(False),
+            )
+            _write(self._sent, [*self.sent(), *sent][-SENT_MAX_COUNT:])
+            _write(self._events, [event for event in self.waiting() if event["eventId"] not in ids])
+
+    # -- The user's part ----------------------------------------------------------------------------------------------
+
+    def waiting(self) -> list[Event]:
+        """What waits, oldest first."""
+        return [event for event in _read(self._events) if "eventId" in event]
+
+    def sent(self) -> list[Mapping[str, object]]:
+        """The last events that were sent, `{"sentAt": …, "status": "accepted" or "rejected", "event": {…}}` each."""
+        return _read(self._sent)
+
+    def state(self) -> State:
+        """What is remembered; a broken file remembers nothing."""
+        try:
+            with open(self._state, "rb") as file:
+                return State(**json.loads(file.read()))
+        except (OSError, ValueError, TypeError):
+            return State()
+
+    def clear(self) -> None:
+        """Remove it all."""
+        if not os.path.isdir(self._folder):
+            return
+        with self._lock:
+            for name in os.listdir(self._folder):
+                if not name.endswith(".lock"):
+                    remove(self._file(name))
+        try:
+            for name in os.listdir(self._folder):
+                remove(self._file(name))
+            os.rmdir(self._folder)
+        except OSError:  # a lock is in use
+            pass
+
+    # -- Inside -------------------------------------------------------------------------------------------------------
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+    def _make_room(self, bytes_needed: int) -> None:
+        size = os.path.getsize(self._events) if os.path.exists(self._events) else 0
+        if size + bytes_needed <= SPOOL_MAX_BYTES:
+            return
+        with open(self._events, "rb") as file:
+            lines = file.read().splitlines(keepends=True)
+        dropped_count = 0
+        while dropped_count < len(lines) and size + bytes_needed > _CUT_TO_BYTES:
+            size -= len(lines[dropped_count])
+            dropped_count += 1
+        self._remember(lost_count=self.state().lost_count + dropped_count)
+        replace(self._events, b"".join(lines[dropped_count:]))
+
+    def _adopt_vanished_runs(self) -> None:
+        """A run's file that nobody holds: its process ended without a word, and the file is its event."""
+        for name in os.listdir(self._folder):
+            if not name.startswith("run-"):
+                continue
+            with open(self._file(name), "rb+") as file:
+                if try_lock(file.fileno()):
+                    for event in _parse(file.read()):
+                        self.append(event)
+                    remove(self._file(name))
+
+    def _remember(self, **changes: object) -> None:
+        replace(self._state, json.dumps({**vars(self.state()), **changes}).encode())
+
+
+def _lost_count(event: Event) -> int:
+    count = event.get("lostCount", 0)
+    return count if isinstance(count, int) else 0
+
+
+def _encode(content: Mapping[str, object]) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _parse(lines: bytes) -> list[Mapping[str, object]]:
+    """The lines that are whole: a process may have been killed while it wrote one."""
+    found: list[Mapping[str, object]] = []
+    for line in lines.splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            found.append(content)
+    return found
+
+
+def _read(path: str) -> list[Mapping[str, object]]:
+    try:
+        with open(path, "rb") as file:
+            return _parse(file.read())
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: str, contents: Sequence[Mapping[str, object]]) -> None:
+    replace(path, b"".join(map(_encode, contents)))
