@@ -27,7 +27,8 @@ class Run:
     def __init__(
         self, command: str, options: Mapping[str, object], started_s: float, event_id: str | None = None
     ) -> None:
-        self._properties: dict[str, object] = {"command": command, "options": sanitize_options(options)}
+        kept = sanitize_options(options) if isinstance(options, Mapping) else {}
+        self._properties: dict[str, object] = {"command": command, "options": kept}
         self._started_s = started_s
         self._pid = os.getpid()
         self._event_id = event_id
@@ -45,7 +46,7 @@ class Run:
     def record_error(self, error: BaseException) -> None:
         """The run fails, unless the error is an exit without a status. The first error counts: the ones after it are
         mostly its consequences."""
-        if _exit_status(error) not in (None, 0):
+        if is_failure(error):
             self.record_error_type(_class_name(_reason(error)))
 
     def record_error_type(self, name: str) -> None:
@@ -69,6 +70,13 @@ class Run:
         """As `end`, for the case that the process never says how the run ended: nobody knows how long it took."""
         ending = {"event_id": self._event_id, "duration_ms": 0, "has_error": True, "error_type": VANISHED}
         return contract.COMMAND_ERROR, {**self._properties, **ending}
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether a run fails that ends by this exception; an exit without a status, or with 0, is none."""
+    if isinstance(error, SystemExit) or hasattr(error, "exit_code"):
+        return _exit_status(error) not in (None, 0)
+    return True
 
 
 def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object]:
@@ -138,13 +146,17 @@ def _snake_case(name: str) -> str:
 
 def _exit_status(error: BaseException) -> object:
     """What the exception says about the exit status: SystemExit in `code`, exceptions of click in `exit_code`."""
-    return error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+    return error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", None)
 
 
 def _reason(error: BaseException) -> BaseException:
-    """The error itself; of an exit from within an `except`, the error that was caught there."""
+    """The error itself; of an exit from within an `except`, the error that was caught there.
+
+    A usage error of click, status 2, says more than what led to it.
+    """
+    exits = isinstance(error, SystemExit) or _exit_status(error) not in (None, 2)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return cause if cause is not None and (isinstance(error, SystemExit) or hasattr(error, "exit_code")) else error
+    return cause if exits and cause is not None else error
 
 
 def _class_name(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Telemetry: what a host reports is sent with a yes only, and never breaks the host."""
 
+import asyncio
 import json
 import re
 import sys
@@ -72,6 +73,105 @@ def test_an_exit_without_a_status_is_no_failure(
     with pytest.raises(SystemExit), telemetry.command("repo"):
         raise SystemExit(code)
     assert transport.events[0]["eventName"] == "command_executed"
+
+
+def test_an_exit_from_an_except_is_the_error_that_was_caught(
+    telemetry: Telemetry, transport: RecordingTransport
+) -> None:
+    @telemetry.command("repo")
+    def fail() -> None:
+        try:
+            raise KeyError("secret")
+        except KeyError:
+            sys.exit("no such file")
+
+    with pytest.raises(SystemExit):
+        fail()
+    assert transport.events[0]["errorType"] == "KeyError"
+
+
+class UsageError(Exception):
+    """As click's: it exits with a status of its own."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+@pytest.mark.parametrize(("exit_code", "error_type"), [(0, None), (1, "KeyError"), (2, "UsageError")])
+def test_an_exception_with_an_exit_code_is_judged_by_it(
+    telemetry: Telemetry, transport: RecordingTransport, exit_code: int, error_type: "str | None"
+) -> None:
+    @telemetry.command("repo")
+    def fail() -> None:
+        raise UsageError(exit_code) from KeyError()
+
+    with pytest.raises(UsageError):
+        fail()
+    assert transport.events[0].get("errorType") == error_type
+
+
+def test_an_error_of_a_class_made_at_run_time_is_its_nearest_named_base(
+    telemetry: Telemetry, transport: RecordingTransport
+) -> None:
+    made = type("alice_example_com", (LookupError,), {})
+    with pytest.raises(made), telemetry.command("repo"):
+        raise made
+    assert transport.events[0]["errorType"] == "LookupError"
+
+
+def test_a_run_inside_another_is_an_event_of_its_own(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    with telemetry.command("plan"):
+        with telemetry.command("repo"):
+            telemetry.update_command_state(model="gpt-4o")
+        telemetry.update_command_state(model="o3-mini")
+    assert [(event["command"], event["model"]) for event in transport.events] == [
+        ("repo", "gpt-4o"),
+        ("plan", "o3-mini"),
+    ]
+
+
+def test_a_decorated_function_is_a_run_each_time(telemetry: Telemetry, transport: RecordingTransport) -> None:
+    @telemetry.command("repo", {"quiet": True})
+    def divide(dividend: int, *, divisor: int) -> float:
+        """The quotient."""
+        return dividend / divisor
+
+    assert divide(6, divisor=3) == 2
+    with pytest.raises(ZeroDivisionError):
+        divide(6, divisor=0)
+    assert (divide.__name__, divide.__doc__) == ("divide", "The quotient.")
+    assert [event.get("errorType") for event in transport.events] == [None, "ZeroDivisionError"]
+    assert transport.events[0]["options"] == {"quiet": True}
+
+
+def test_a_decorated_coroutine_function_is_a_run_until_it_is_awaited(
+    telemetry: Telemetry, transport: RecordingTransport
+) -> None:
+    @telemetry.command("repo")
+    async def fail_later() -> None:
+        await asyncio.sleep(0.02)
+        raise ValueError("too late")
+
+    pending = fail_later()
+    assert transport.events == []
+    with pytest.raises(ValueError, match="too late"):
+        asyncio.run(pending)
+    [event] = transport.events
+    assert event["errorType"] == "ValueError"
+    assert int(str(event["duration"])) >= 20
+
+
+def test_a_version_that_nobody_knows_is_zero(transport: RecordingTransport, telemetry: Telemetry) -> None:
+    run_once(Telemetry(tool="vibe-tools", version="", endpoint=ENDPOINT, transport=transport))
+    assert transport.events[0]["toolVersion"] == "0.0.0"
+
+
+def test_options_that_are_no_mapping_cost_the_options_and_not_the_run(
+    telemetry: Telemetry, transport: RecordingTransport
+) -> None:
+    with telemetry.command("repo", ["--debug"]):  # type: ignore[arg-type]
+        pass
+    assert transport.events[0]["options"] == {}
 
 
 def test_track_event_drops_events_that_the_contract_does_not_list(
@@ -183,7 +283,6 @@ class BrokenTransport(Transport):
 def test_what_fails_inside_never_reaches_the_host(telemetry: Telemetry, diagnostics: Path) -> None:
     broken = Telemetry(tool="vibe-tools", version="0.64.0", endpoint=ENDPOINT, transport=BrokenTransport())
     run_once(broken)
-    broken.start_command("repo", 7)  # type: ignore[arg-type]
     broken.track_event("command_executed", None)  # type: ignore[arg-type]
     diagnostics.unlink()
     diagnostics.mkdir()
