@@ -15,13 +15,7 @@ from tests.events import body, event
 from tests.portal import Portal
 from tests.vibetel.programs import until
 
-CLI = """
-from vibetel_client import Telemetry
-telemetry = Telemetry(tool="vibe-tools", version="0.64.0")
-telemetry.start_command("repo", {"debug": True, "saveTo": "/home/alice/answer.md"})
-telemetry.update_command_state(provider="gemini", model="gemini-2.5-pro", prompt_tokens=1000, completion_tokens=50)
-telemetry.end_command()
-"""
+EXAMPLES = Path(__file__).parent.parent / "client/examples"
 
 
 @pytest.fixture
@@ -38,23 +32,29 @@ def books_are(portal: Portal, events: int) -> bool:
     return bool(books["accepted"] == books["archived"] == books["loaded"] == events)
 
 
-def test_pipeline_carries_a_command_from_its_end_to_the_overview(portal: Portal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["argparse_cli.py", "click_cli.py"])
+def test_pipeline_carries_the_runs_of_a_tool_to_the_overview(portal: Portal, tmp_path: Path, example: str) -> None:
     home = tmp_path / "home"
-    (home / ".vibe-tools").mkdir(parents=True)
+    (home / ".notes").mkdir(parents=True)
     user_id = str(uuid.uuid4())
-    (home / ".vibe-tools/diagnostics.json").write_text(json.dumps({"telemetryEnabled": True, "userId": user_id}))
-    environment = {"HOME": str(home), "VIBE_TOOLS_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}
-    subprocess.run([sys.executable, "-c", CLI], env=environment, check=True, timeout=10)
+    (home / ".notes/diagnostics.json").write_text(json.dumps({"telemetryEnabled": True, "userId": user_id}))
+    environment = {"HOME": str(home), "NOTES_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}
 
-    until(lambda: books_are(portal, 1), seconds=30, otherwise=portal.ledger)
-    (lines,) = portal.bucket_lines()
-    (archived,) = map(json.loads, lines)
-    assert (archived["command"], archived["userId"]) == ("repo", user_id)
-    assert archived["options"] == {"debug": True, "saveTo": True}
+    def notes(*arguments: str) -> int:
+        command = [sys.executable, str(EXAMPLES / example), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, timeout=30).returncode
+
+    assert notes("count", "--quiet", __file__) == 0
+    assert notes("count", str(home / "alice.md")) == 1
+
+    until(lambda: books_are(portal, 2), seconds=30, otherwise=portal.ledger)
+    succeeded, failed = (json.loads(line) for lines in portal.bucket_lines() for line in lines)
+    assert (succeeded["command"], succeeded["userId"], succeeded["options"]) == ("count", user_id, {"quiet": True})
+    assert (failed["command"], failed["hasError"], failed["errorType"]) == ("count", True, "FileNotFoundError")
     figures = portal.overview()
-    assert figures["Command runs"] == "1"
+    assert figures["Command runs"] == "2"
     assert figures["Active installations"] == "1"
-    assert figures["Error rate"] == "0.0%"
+    assert figures["Error rate"] == "50.0%"
     assert "alice" not in "".join(path.read_text() for path in (portal.data_dir / "log").glob("*.log"))
 
 
