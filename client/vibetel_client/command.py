@@ -19,6 +19,7 @@ from vibetel_client.log import debug
 VANISHED = "ProcessVanished"
 
 _ATTRIBUTES = frozenset(field.attribute for field in contract.FIELDS)
+_OPTIONS = [(option, re.sub("([A-Z])", r"_\1", option.name).lower()) for option in contract.OPTIONS]
 
 
 class Run:
@@ -101,9 +102,8 @@ def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object
 def sanitize_options(options: Mapping[str, object]) -> dict[str, object]:
     """The listed options, as they may be reported; they may be called `maxTokens` or `max_tokens`."""
     kept: dict[str, object] = {}
-    for option in contract.OPTIONS:
-        given = options.get(option.name, options.get(_snake_case(option.name)))
-        value = _clean_option(option, given)
+    for option, snake_case in _OPTIONS:
+        value = _clean_option(option, options.get(option.name, options.get(snake_case)))
         if value is not None:
             kept[option.name] = value
     return kept
@@ -138,10 +138,6 @@ def _clean_option(option: Option, value: object) -> object | None:
 
 def _is_count(value: object, maximum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum
-
-
-def _snake_case(name: str) -> str:
-    return re.sub("([A-Z])", r"_\1", name).lower()
 
 
 def _exit_status(error: BaseException) -> object:

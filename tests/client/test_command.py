@@ -1,8 +1,5 @@
 """Command: a run becomes one event that keeps the contract, whatever the host said about it."""
 
-import json
-import re
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,21 +7,6 @@ from vibetel_client import contract
 from vibetel_client.command import Run, build_event, sanitize_options
 from vibetel_client.contract import Kind
 
-OPTIONS = {option.name: option for option in contract.OPTIONS}
-SNAKE_CASE = {re.sub("([A-Z])", r"_\1", name).lower(): name for name in OPTIONS}
-WORD = st.from_regex(r"[a-z]{3,12}", fullmatch=True)
-HOSTILE = st.one_of(
-    st.builds("/home/{}/{}.py".format, WORD, WORD),
-    st.builds("C:\\Users\\{}\\{}".format, WORD, WORD),
-    st.builds("~/{}".format, WORD),
-    st.builds("../{}/{}".format, WORD, WORD),
-    st.builds("{}@{}.com".format, WORD, WORD),
-    st.builds("https://{}.com/?token={}".format, WORD, WORD),
-    st.builds("Please {} my {} so that it can {} again".format, WORD, WORD, WORD),
-    st.builds("{}\n{}".format, WORD, WORD),
-    st.builds("{}\u202e{}".format, WORD, WORD),
-    st.builds("\uff4f\uff54{}".format, WORD),
-)
 ORIGIN: dict[str, object] = {
     "user_id": "5f0c8a3e-52d6-4b34-9f0e-0d6f0a4f7a11",
     "session_id": "0c8f7e6d-0b57-4a2b-9c2c-6f0f3f6f2b11",
@@ -148,32 +130,6 @@ def test_what_does_not_look_like_its_field_becomes_other(model: object) -> None:
 def test_sanitize_options_passes_values_by_type(given_options: dict[str, object], kept: dict[str, object]) -> None:
     assert sanitize_options(given_options) == kept
     assert sanitize_options(kept) == kept
-
-
-ANY_VALUE = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), HOSTILE),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
-    max_leaves=5,
-)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.one_of(st.sampled_from([*OPTIONS, *SNAKE_CASE]), st.text()), ANY_VALUE))
-def test_sanitize_options_keeps_nothing_but_flags_counts_and_listed_choices(options: dict[str, object]) -> None:
-    for name, value in sanitize_options(options).items():
-        option = OPTIONS[name]
-        is_count = option.kind is Kind.COUNT and isinstance(value, int) and 0 <= value <= option.maximum
-        assert isinstance(value, bool) or is_count or value in option.choices
-
-
-@settings(deadline=None)
-@given(HOSTILE)
-def test_no_private_text_arrives_through_any_field_or_option(text: str) -> None:
-    run = Run(text, {**dict.fromkeys([*OPTIONS, *SNAKE_CASE], text), text: text}, started_s=10.0)
-    run.update({**dict.fromkeys(STATE, text), "error_type": text, "tool_version": text, "agent": text, text: text})
-    sent = json.dumps(ended(run))
-    assert json.dumps(text)[1:-1] not in sent
-    assert text not in sent
 
 
 @settings(deadline=None)

@@ -154,6 +154,11 @@ def test_check_folds_files_and_credentials_to_other(field: str, text: str) -> No
     assert archived(**{field: text})[field] == "other"
 
 
+def test_check_folds_a_dotted_error_type_to_other() -> None:
+    """It could as well be a file, or a host."""
+    assert archived(errorType="botocore.exceptions.ClientError")["errorType"] == "other"
+
+
 @pytest.mark.parametrize(
     ("field", "name"),
     [
@@ -166,7 +171,7 @@ def test_check_folds_files_and_credentials_to_other(field: str, text: str) -> No
         ("model", "anthropic.claude-3-5-sonnet-20240620-v1:0"),
         ("model", "Qwen2.5-Coder-32B-Instruct"),
         ("errorType", "ContextLengthExceededError"),
-        ("errorType", "botocore.exceptions.ClientError"),
+        ("errorType", "ClientError"),
         ("toolVersion", "0.64.0-beta.10"),
         ("toolVersion", "1.2.3rc1"),
         ("pythonVersion", "3.14"),
