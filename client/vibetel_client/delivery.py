@@ -20,16 +20,18 @@ from email.utils import parsedate_to_datetime
 
 from vibetel_client import contract, identity
 from vibetel_client.consent import Consent, decide
-from vibetel_client.spool import RETRY_MAX_S, Event, Spool
+from vibetel_client.spool import RETRY_MAX_S, ConsentTakenBack, Event, Spool
 from vibetel_client.timestamps import format_timestamp
-from vibetel_client.transport import envelope
+from vibetel_client.transport import LOCK_FD, envelope, start
 
 # How long the process lives at most, and how long it waits for the portal within that.
 LIFE_MAX_S = 10
 ANSWER_MAX_S = 8.0
 
+# 30 s after the first failure, then twice as long after each, up to an hour.
 _FIRST_DELAY_S = 30
 _LONGEST_DELAY_S = 3600
+_DOUBLINGS_MAX_COUNT = 7
 _ANSWER_MAX_BYTES = 1_000_000
 
 
@@ -57,24 +59,32 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def main() -> None:
-    """The process that a host starts. `sys.argv`: the program, the tool, the endpoint, the lock's file descriptor."""
+    """The process that a host starts, by `transport.start`. `sys.argv`: the program, the tool, the endpoint."""
     faulthandler.dump_traceback_later(LIFE_MAX_S, exit=True)  # from a thread of C: no name look-up can hold it up
-    _, tool, endpoint, lock_fd = sys.argv
+    began_s = time.monotonic()
+    _, tool, endpoint = sys.argv
     spool = Spool(tool)
     if sys.platform != "win32":
-        os.setsid()  # what is sent to the host's group or terminal is not meant for this process
-        os.closerange(3, int(lock_fd))  # pipes of the host's parents: somebody may be waiting for their end
-        os.closerange(int(lock_fd) + 1, 1024)
+        if os.getsid(0) != os.getpid():
+            os.setsid()
+        os.closerange(LOCK_FD + 1, 1024)  # pipes of the host's parents: somebody may be waiting for their end
         os.nice(10)
-        spool.delivery_lock.adopt(int(lock_fd))
+        spool.delivery_lock.adopt(LOCK_FD)
     elif not spool.delivery_lock.acquire():
         return
     os.chdir(identity.folder(tool))  # the host's folder may be about to be removed
     while True:
-        deliver(tool, endpoint)
+        outcome = deliver(tool, endpoint)
         spool.delivery_lock.release()
-        # A host that found the lock taken started nothing: what it left must not wait for the next run.
-        if not spool.is_due(time.time()) or not spool.delivery_lock.acquire():
+        # A host that found the lock taken started nothing: what it left must not wait for the next run. Only where the
+        # portal answers: whatever else keeps events in the spool, it would keep this process at it, too.
+        answered_count = outcome.accepted_count + outcome.rejected_count
+        if not answered_count or not spool.is_due(time.time()):
+            return
+        if not spool.delivery_lock.acquire():
+            return
+        if time.monotonic() - began_s > LIFE_MAX_S / 2:  # it might not live to see the answer
+            start(tool, endpoint, spool.delivery_lock.fd)
             return
 
 
@@ -84,20 +94,28 @@ def deliver(tool: str, endpoint: str) -> Outcome:
     Without consent nothing is sent, and what a saved no left in the spool is removed. Raises OSError where the spool
     cannot be used.
     """
-    spool, outcome = Spool(tool), Outcome()
-    saved = identity.read(identity.path(tool))
-    if decide(tool, os.environ, saved.choice) is not Consent.ENABLED:
+    spool, outcome, choice_file = Spool(tool), Outcome(), identity.path(tool)
+    try:
+        if decide(tool, os.environ, identity.read(choice_file).choice) is not Consent.ENABLED:
+            raise ConsentTakenBack
+        _attempt(spool, endpoint, outcome)
+    except ConsentTakenBack:
         outcome.problem = "there is no consent"
-        if saved.choice is False:
-            spool.clear()
-        return outcome
+    except FileNotFoundError:
+        outcome.problem = "the spool was removed"
+    if identity.read(choice_file).choice is False:  # not where the file cannot be read just now
+        spool.clear()
+    return outcome
+
+
+def _attempt(spool: Spool, endpoint: str, outcome: Outcome) -> None:
     began_s = time.time()
     events = spool.take(began_s)
     if not events:
-        return outcome
+        return
     state = spool.state()
     # Noted before it is tried: an attempt that is killed was one, too.
-    delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**state.failures_count) * _jitter()
+    delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(state.failures_count, _DOUBLINGS_MAX_COUNT)) * _jitter()
     spool.remember(
         endpoint=endpoint,
         failures_count=state.failures_count + 1,
@@ -112,7 +130,7 @@ def deliver(tool: str, endpoint: str) -> Outcome:
         sent_at = format_timestamp(int(time.time() * 1000))
         try:
             answer = _post(endpoint, envelope(batch, sent_at), began_s + ANSWER_MAX_S - time.time())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             reason = getattr(error, "reason", None)  # urllib wraps what happened
             outcome.problem = type(reason if isinstance(reason, Exception) else error).__name__
             break
@@ -133,11 +151,10 @@ def deliver(tool: str, endpoint: str) -> Outcome:
         spool.remember(problem=outcome.problem)
     else:
         spool.remember(failures_count=0, not_before_s=0, problem="")
-    return outcome
 
 
 def _post(endpoint: str, body: bytes, timeout_s: float) -> _Answer:
-    """Raises OSError, HTTPException, ValueError. Proxies and certificates are those of the environment."""
+    """Proxies and certificates are the environment's. Raises OSError, HTTPException, ValueError, OverflowError."""
     if not endpoint.startswith(("https://", "http://")):
         raise ValueError("the endpoint is no http URL")
     headers = {
@@ -161,26 +178,27 @@ def _verdicts(answer: _Answer, count: int) -> list[bool] | None:
         return [False]
     try:
         content = json.loads(answer.body)
-        success, verdicts = content["success"], [result["status"] for result in content["results"]]
-    except (ValueError, KeyError, TypeError):
+        success = content["success"]
+        if answer.status == 400 and success is False:
+            return [False] * count  # none is accepted, or the body as a whole is refused
+        verdicts = [result["status"] for result in content["results"]]
+        complete = len(verdicts) == count and set(verdicts) <= {"accepted", "rejected"}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if answer.status == 400 and success is False:
-        return [False] * count  # none is accepted, or the body as a whole is refused
-    complete = len(verdicts) == count and set(verdicts) <= {"accepted", "rejected"}
     if 200 <= answer.status < 300 and success is True and complete:
         return [verdict == "accepted" for verdict in verdicts]
     return None
 
 
 def _retry_after_s(value: str | None) -> float | None:
-    """RFC 9110, section 10.2.3: seconds, or a date."""
+    """RFC 9110, section 10.2.3: seconds, or a date. None where it says nothing that can be used."""
     if value is None:
         return None
     try:
         wait_s = float(value) if value.isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    return min(max(wait_s, 0), RETRY_MAX_S)
+    return min(wait_s, RETRY_MAX_S) if wait_s > 0 else None
 
 
 def _jitter() -> float:

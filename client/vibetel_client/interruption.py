@@ -30,7 +30,10 @@ def catch(report: Callable[[str], None]) -> Callable[[], None]:
     def undo() -> None:
         for number in caught:
             if signal.getsignal(number) is die:
-                signal.signal(number, signal.SIG_DFL)
+                try:
+                    signal.signal(number, signal.SIG_DFL)
+                except ValueError:  # not the main thread: it stays, and finds no run to report
+                    return
 
     caught = []
     for name in _NAMES:

@@ -43,11 +43,13 @@ class FileLock:
     def acquire(self) -> bool:
         """Take the lock if it is free; it then lasts until `release`, or until this process dies."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not try_lock(fd):
-            os.close(fd)
-            return False
-        self._fd = fd
-        return True
+        try:
+            if try_lock(fd) and self._is_named(fd):
+                self._fd = fd
+        finally:
+            if self._fd != fd:
+                os.close(fd)
+        return self._fd == fd
 
     def adopt(self, fd: int) -> None:
         """Hold on to the lock that came with a file descriptor of the process that started this one."""
@@ -61,8 +63,22 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock back."""
+        if sys.platform != "win32":
+            # Closing is not enough: a process forked meanwhile, by another thread, has the file open as well.
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Leave the lock to the process that was started with its file descriptor; without one it is free."""
         os.close(self.fd)
         self._fd = None
+
+    def _is_named(self, fd: int) -> bool:
+        """Whether the file still goes by its name. Once removed, it keeps nobody out who opens it by name."""
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
 
 def try_lock(fd: int) -> bool:

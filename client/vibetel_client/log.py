@@ -8,7 +8,7 @@ import sys
 def debug(message: str, *arguments: object, error: BaseException | None = None) -> None:
     """A debug line, if the host has imported `logging`: who has not, has no handler that could show it.
 
-    Importing it here would cost every run 6 ms (time of `python -c "import logging"` against `import re`).
+    Importing it here would cost every run 8 ms (docs/decisions/2026-11-23-client.md).
     """
     logging = sys.modules.get("logging")
     if logging is not None:

@@ -13,8 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vibetel_client.spool import Spool
 
+if sys.platform != "win32":
+    import fcntl
+
 # Set for the process that delivers: whatever it turns out to be, it starts no other.
 DELIVERING = "VIBETEL_DELIVERING"
+
+# Where that process finds the delivery lock, already held: the first file descriptor after the three streams.
+LOCK_FD = 3
 
 _DELIVER = "import sys; sys.path.append(sys.argv.pop(1)); from vibetel_client import delivery; delivery.main()"
 
@@ -58,9 +64,9 @@ class SpoolTransport(Transport):
         spool.append(event)
         if spool.is_due(time.time()) and _can_start_python() and spool.delivery_lock.acquire():
             try:
-                _start(self._tool, endpoint, spool.delivery_lock.fd)
+                start(self._tool, endpoint, spool.delivery_lock.fd)
             finally:
-                spool.delivery_lock.release()  # the process that was started holds it on
+                spool.delivery_lock.hand_over()
 
 
 def envelope(events: Sequence[Mapping[str, object]], sent_at: str) -> bytes:
@@ -68,21 +74,17 @@ def envelope(events: Sequence[Mapping[str, object]], sent_at: str) -> bytes:
     return json.dumps({"sentAt": sent_at, "data": events}, separators=(",", ":")).encode()
 
 
-def _can_start_python() -> bool:
-    """Frozen into one executable, a tool is its own `sys.executable`: starting it would run the tool again."""
-    return bool(sys.executable) and not getattr(sys, "frozen", False) and DELIVERING not in os.environ
-
-
-def _start(tool: str, endpoint: str, lock_fd: int) -> None:
+def start(tool: str, endpoint: str, lock_fd: int) -> None:
     """Start delivery.py, apart from this process: no pipe or file of its, no PYTHON* variables, no site-packages.
 
-    It is never waited for. In a host that goes on it stays a zombie until the next one is started.
+    `lock_fd` is the delivery lock, held. The process is never waited for: in a host that goes on it stays a zombie
+    until the next one is started. Raises OSError.
     """
     packages = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    command = [sys.executable, "-I", "-S", "-c", _DELIVER, packages, tool, endpoint, str(lock_fd)]
+    command = [sys.executable, "-I", "-S", "-c", _DELIVER, packages, tool, endpoint]
     environment = {**os.environ, DELIVERING: "1"}
     if sys.platform == "win32":
-        import subprocess  # noqa: PLC0415 - 10 ms, and only here
+        import subprocess  # noqa: PLC0415 - 5 ms, and only here
 
         nowhere = subprocess.DEVNULL
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -90,14 +92,32 @@ def _start(tool: str, endpoint: str, lock_fd: int) -> None:
             command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, creationflags=flags
         )
         return
-    while _started:
-        try:
-            os.waitpid(_started.pop(), os.WNOHANG)
-        except ChildProcessError:  # the host waits for whatever ends
-            pass
-    os.set_inheritable(lock_fd, True)
+    _started[:] = filter(_is_running, _started)
     streams = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    _started.append(os.posix_spawn(sys.executable, command, environment, file_actions=streams))
+    # A duplicate elsewhere: a file descriptor duplicated to itself would still be closed when the process starts.
+    lock_fd = fcntl.fcntl(lock_fd, fcntl.F_DUPFD_CLOEXEC, LOCK_FD + 1)
+    files = [(os.POSIX_SPAWN_DUP2, lock_fd, LOCK_FD), *streams]
+    try:
+        try:
+            # A session of its own: what is sent to the host's group or terminal is not meant for it.
+            child = os.posix_spawn(sys.executable, command, environment, file_actions=files, setsid=True)
+        except NotImplementedError:  # the C library is too old: delivery.py does it itself, a moment later
+            child = os.posix_spawn(sys.executable, command, environment, file_actions=files)
+    finally:
+        os.close(lock_fd)
+    _started.append(child)
 
 
 _started: list[int] = []
+
+
+def _can_start_python() -> bool:
+    """Frozen into one executable, a tool is its own `sys.executable`: starting it would run the tool again."""
+    return bool(sys.executable) and not getattr(sys, "frozen", False) and DELIVERING not in os.environ
+
+
+def _is_running(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # the host waits for whatever ends
+        return False
