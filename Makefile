@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test demo lint lock clean
+.PHONY: help run test bench demo lint lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT a
 
 test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
 	@exec $(VENV_PYTHON) -m pytest
+
+bench: .venv/bench ## what the client costs the tool that it is in, in a few minutes
+	@exec $(VENV_PYTHON) -m tests.bench.client
 
 demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
 	@exec env -u DATABASE_URL -u REDIS_URL -u ARCHIVE_BUCKET -u ARCHIVE_ENDPOINT_URL DATA_DIR=build/demo \
@@ -31,6 +34,7 @@ lock: ## resolve pyproject.toml into the requirements files (needs uv)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group pyproject.toml:embedded -c requirements.txt -o requirements-embedded.txt
 	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-embedded.txt -o requirements-dev.txt
+	$(COMPILE) --group pyproject.toml:bench -c requirements.txt -c requirements-dev.txt -o requirements-bench.txt
 
 clean: ## remove .venv, build and caches; the portal's data stays
 	rm -rf .venv build client/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -45,6 +49,10 @@ clean: ## remove .venv, build and caches; the portal's data stays
 
 .venv/test: .venv/run requirements-dev.txt
 	$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv/bench: .venv/test requirements-bench.txt
+	$(PIP_INSTALL) -r requirements-bench.txt
 	@touch $@
 
 .venv/bin/pip:

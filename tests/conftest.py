@@ -1,6 +1,7 @@
 """Fixtures: the real stores, empty."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -8,6 +9,7 @@ from django.core.files.storage import storages
 from pytest_django.fixtures import Settings
 
 from ingest import archive, buffer
+from tests.portal import Portal
 
 
 @pytest.fixture
@@ -43,3 +45,12 @@ def empty_bucket() -> None:
 @pytest.fixture
 def empty_stores(empty_buffer: None, empty_bucket: None, db: None) -> None:
     """Redis, bucket and Postgres with nothing in them."""
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Iterator[Portal]:
+    """A running portal with nothing in it."""
+    portal = Portal(tmp_path / "portal")
+    portal.start()
+    yield portal
+    portal.stop()

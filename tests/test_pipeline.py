@@ -5,7 +5,6 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,15 +15,6 @@ from tests.portal import Portal
 from tests.vibetel.programs import until
 
 EXAMPLES = Path(__file__).parent.parent / "client/examples"
-
-
-@pytest.fixture
-def portal(tmp_path: Path) -> Iterator[Portal]:
-    """A running portal with nothing in it."""
-    portal = Portal(tmp_path / "portal")
-    portal.start()
-    yield portal
-    portal.stop()
 
 
 def books_are(portal: Portal, events: int) -> bool:

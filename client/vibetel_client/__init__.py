@@ -5,7 +5,6 @@ contract.py says what it may hold.
 """
 
 from vibetel_client.consent import Consent
-from vibetel_client.description import TELEMETRY_DATA_DESCRIPTION
 from vibetel_client.telemetry import Telemetry
 from vibetel_client.transport import RecordingTransport, Transport
 
@@ -16,3 +15,14 @@ __all__ = [
     "Telemetry",
     "Transport",
 ]
+
+TELEMETRY_DATA_DESCRIPTION: str
+
+
+def __getattr__(name: str) -> str:
+    """The description is made when somebody asks for it: most runs never show it."""
+    if name != "TELEMETRY_DATA_DESCRIPTION":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vibetel_client import description  # noqa: PLC0415
+
+    return description.TELEMETRY_DATA_DESCRIPTION

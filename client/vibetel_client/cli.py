@@ -6,17 +6,20 @@ Whether anything is sent and why, what waits, what was sent, and the switch.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 
-from vibetel_client import delivery, identity
+from vibetel_client import delivery, environment, identity
 from vibetel_client.consent import Consent, opt_out_variable
 from vibetel_client.description import TELEMETRY_DATA_DESCRIPTION, example_event
-from vibetel_client.spool import Spool
+from vibetel_client.spool import Event, Spool
 from vibetel_client.telemetry import Telemetry
 from vibetel_client.timestamps import format_timestamp
+from vibetel_client.transport import envelope
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, description = command.__name__.strip("_"), command.__doc__
         commands.add_parser(name, help=description, description=description).set_defaults(run=command)
     chosen = parser.parse_args(arguments)
-    telemetry = Telemetry(tool=chosen.tool, version="", endpoint=chosen.endpoint)
+    try:
+        telemetry = Telemetry(tool=chosen.tool, version="", endpoint=chosen.endpoint)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         problem: str = chosen.run(chosen.tool, telemetry)
     except OSError as error:
@@ -51,7 +57,7 @@ def _status(tool: str, telemetry: Telemetry) -> str:
     if user_id:
         _print(f"installation: {user_id}")
     _print(f"sends to: {_endpoint(tool, telemetry) or 'nowhere'}")
-    _print(f"waiting: {len(spool.waiting())} events")
+    _print(f"waiting: {len(_waiting(spool, telemetry))} events")
     if state.lost_count:
         _print(f"given up for age or space, not reported yet: {state.lost_count}")
     if state.rejected_count:
@@ -63,19 +69,20 @@ def _status(tool: str, telemetry: Telemetry) -> str:
 
 def _on(tool: str, telemetry: Telemetry) -> str:
     """say yes: events are sent from now on"""
-    return _status(tool, telemetry) if telemetry.enable() else "your choice could not be saved"
+    return _status(tool, telemetry) if telemetry.enable() else _not_saved(tool)
 
 
 def _off(tool: str, telemetry: Telemetry) -> str:
     """say no: nothing is sent any more; what waits and the list of what was sent are deleted"""
-    return _status(tool, telemetry) if telemetry.disable() else "your choice could not be saved, or not all deleted"
+    return _status(tool, telemetry) if telemetry.disable() else _not_saved(tool)
 
 
 def _show(tool: str, telemetry: Telemetry) -> str:
     """every event that waits, and the last 100 that were sent"""
     spool = Spool(tool)
-    _print(f"waiting: {len(spool.waiting())}")
-    for event in spool.waiting():
+    waiting = _waiting(spool, telemetry)
+    _print(f"waiting: {len(waiting)}")
+    for event in waiting:
         _print(json.dumps(event))
     _print(f"sent: {len(spool.sent())}")
     for entry in spool.sent():
@@ -88,16 +95,24 @@ def _flush(tool: str, telemetry: Telemetry) -> str:
     if telemetry.consent() is not Consent.ENABLED:
         return f"nothing is sent: {_why(tool, telemetry)}"
     spool, endpoint = Spool(tool), _endpoint(tool, telemetry)
-    if not spool.waiting():
+    waiting = _waiting(spool, telemetry)
+    if not waiting:
         _print("nothing waits")
         return ""
+    debug = environment.variable(tool, "TELEMETRY_DEBUG")
+    if environment.is_on(os.environ.get(debug)):
+        sys.stderr.write(envelope(waiting, format_timestamp(time.time_ns() // 1_000_000)).decode() + "\n")
+        return f"nothing is sent: {debug} is set"
     if not endpoint:
         return "no endpoint is known: name one with --endpoint"
     if not spool.delivery_lock.acquire():
         return "another process is delivering just now"
+    # A portal that answers byte by byte must not hold the lock for ever.
+    faulthandler.dump_traceback_later(delivery.LIFE_MAX_S, exit=True)
     try:
         outcome = delivery.deliver(tool, endpoint)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         spool.delivery_lock.release()
     _print(f"accepted: {outcome.accepted_count}, refused: {outcome.rejected_count}, waiting: {len(spool.waiting())}")
     return outcome.problem
@@ -109,6 +124,15 @@ def _example(tool: str, telemetry: Telemetry) -> str:
     _print("\nAn example:")
     _print(json.dumps(example_event(), indent=2))
     return ""
+
+
+def _waiting(spool: Spool, telemetry: Telemetry) -> Sequence[Event]:
+    """What waits, and the runs whose processes have vanished; without consent nothing may be changed, only shown."""
+    return spool.take(time.time()) if telemetry.consent() is Consent.ENABLED else spool.waiting()
+
+
+def _not_saved(tool: str) -> str:
+    return f"your choice could not be saved, or not all deleted, in {identity.folder(tool)}"
 
 
 def _why(tool: str, telemetry: Telemetry) -> str:

@@ -34,6 +34,7 @@ class Run:
         self._pid = os.getpid()
         self._event_id = event_id
         self.at_end: list[Callable[[], None]] = []  # what to do when it has ended
+        self.outer: Run | None = None  # the run that it began in
 
     @property
     def is_ours(self) -> bool:
@@ -47,8 +48,12 @@ class Run:
     def record_error(self, error: BaseException) -> None:
         """The run fails, unless the error is an exit without a status. The first error counts: the ones after it are
         mostly its consequences."""
-        if is_failure(error):
-            self.record_error_type(_class_name(_reason(error)))
+        try:
+            name = _class_name(_reason(error)) if is_failure(error) else None
+        except Exception:  # noqa: BLE001 - classes and modules may do anything when they are looked at
+            name = contract.OTHER
+        if name is not None:
+            self.record_error_type(name)
 
     def record_error_type(self, name: str) -> None:
         """The run fails, for what is no exception: a signal."""
@@ -75,9 +80,7 @@ class Run:
 
 def is_failure(error: BaseException) -> bool:
     """Whether a run fails that ends by this exception; an exit without a status, or with 0, is none."""
-    if isinstance(error, SystemExit) or hasattr(error, "exit_code"):
-        return _exit_status(error) not in (None, 0)
-    return True
+    return not _is_exit(error) or _exit_status(error) not in (None, 0)
 
 
 def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object]:
@@ -85,13 +88,18 @@ def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object
 
     Raises ValueError where a field is missing that this event cannot do without.
     """
-    unknown = properties.keys() - _ATTRIBUTES
+    unknown = [name for name in properties if name not in _ATTRIBUTES and isinstance(name, str)]
     if unknown:
-        debug("dropped what the contract does not list: %s", ", ".join(sorted(unknown)))
+        debug("dropped what the contract does not list: %s", ", ".join(unknown))
     complete = {**properties, "event_name": name}
     wire: dict[str, object] = {}
     for field in contract.FIELDS:
-        value = _clean(field, complete.get(field.attribute))
+        try:
+            value = _clean(field, _plain(complete.get(field.attribute)))
+        except Exception:  # noqa: BLE001 - objects of the host's may do anything when they are looked at
+            value = None
+        if value is None and name in field.required_for and field.kind is Kind.IDENTIFIER:
+            value = contract.OTHER
         if value is not None:
             wire[field.name] = value
         elif name in field.required_for:
@@ -103,7 +111,10 @@ def sanitize_options(options: Mapping[str, object]) -> dict[str, object]:
     """The listed options, as they may be reported; they may be called `maxTokens` or `max_tokens`."""
     kept: dict[str, object] = {}
     for option, snake_case in _OPTIONS:
-        value = _clean_option(option, options.get(option.name, options.get(snake_case)))
+        try:
+            value = _clean_option(option, _plain(options.get(option.name, options.get(snake_case))))
+        except Exception:  # noqa: BLE001 - as above
+            value = None
         if value is not None:
             kept[option.name] = value
     return kept
@@ -133,15 +144,31 @@ def _clean_option(option: Option, value: object) -> object | None:
         return value
     if isinstance(value, str):
         return value if value in option.choices else bool(value) or None
+    if isinstance(value, float):
+        value = round(value)
     return value if option.kind is Kind.COUNT and _is_count(value, option.maximum) else None
+
+
+def _plain(value: object) -> object:
+    """Text and numbers without what a class of the host's makes of them: it might compare equal to anything."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    return value
 
 
 def _is_count(value: object, maximum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= maximum
 
 
+def _is_exit(error: BaseException) -> bool:
+    """SystemExit, or one of click's exceptions, which become one."""
+    modules = (kind.__module__.split(".")[0] for kind in type(error).__mro__)
+    return isinstance(error, SystemExit) or (hasattr(error, "exit_code") and not {"click", "typer"}.isdisjoint(modules))
+
+
 def _exit_status(error: BaseException) -> object:
-    """What the exception says about the exit status: SystemExit in `code`, exceptions of click in `exit_code`."""
     return error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", None)
 
 
@@ -150,7 +177,7 @@ def _reason(error: BaseException) -> BaseException:
 
     A usage error of click, status 2, says more than what led to it.
     """
-    exits = isinstance(error, SystemExit) or _exit_status(error) not in (None, 2)
+    exits = isinstance(error, SystemExit) or (_is_exit(error) and _exit_status(error) != 2)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return cause if exits and cause is not None else error
 

@@ -28,7 +28,7 @@ from vibetel_client.transport import LOCK_FD, envelope, start
 LIFE_MAX_S = 10
 ANSWER_MAX_S = 8.0
 
-# 30 s after the first failure, then twice as long after each, up to an hour.
+# 30 to 45 s after the first failure, then twice as long after each, up to an hour.
 _FIRST_DELAY_S = 30
 _LONGEST_DELAY_S = 3600
 _DOUBLINGS_MAX_COUNT = 7
@@ -60,19 +60,21 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def main() -> None:
     """The process that a host starts, by `transport.start`. `sys.argv`: the program, the tool, the endpoint."""
+    if sys.platform != "win32" and os.fork():
+        os._exit(0)  # the host's child ends here: a host that waits for all its children does not wait for the portal
     faulthandler.dump_traceback_later(LIFE_MAX_S, exit=True)  # from a thread of C: no name look-up can hold it up
     began_s = time.monotonic()
     _, tool, endpoint = sys.argv
+    if os.path.isabs(identity.folder(tool)):
+        os.chdir(os.sep)  # the host's folder may be about to be removed
     spool = Spool(tool)
     if sys.platform != "win32":
-        if os.getsid(0) != os.getpid():
-            os.setsid()
+        os.setsid()  # the session that `start` made has lost its leader
         os.closerange(LOCK_FD + 1, 1024)  # pipes of the host's parents: somebody may be waiting for their end
         os.nice(10)
         spool.delivery_lock.adopt(LOCK_FD)
     elif not spool.delivery_lock.acquire():
         return
-    os.chdir(identity.folder(tool))  # the host's folder may be about to be removed
     while True:
         outcome = deliver(tool, endpoint)
         spool.delivery_lock.release()
@@ -115,7 +117,7 @@ def _attempt(spool: Spool, endpoint: str, outcome: Outcome) -> None:
         return
     state = spool.state()
     # Noted before it is tried: an attempt that is killed was one, too.
-    delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(state.failures_count, _DOUBLINGS_MAX_COUNT)) * _jitter()
+    delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * _jitter() * 2 ** min(state.failures_count, _DOUBLINGS_MAX_COUNT))
     spool.remember(
         endpoint=endpoint,
         failures_count=state.failures_count + 1,
@@ -203,7 +205,7 @@ def _retry_after_s(value: str | None) -> float | None:
 
 def _jitter() -> float:
     """Installations that failed together do not come back together."""
-    return random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+    return random.uniform(1, 1.5)  # noqa: S311 - no secret
 
 
 def _with_lost_count(event: Event, lost_count: int) -> Event:

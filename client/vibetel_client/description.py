@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
+from collections.abc import Iterable
 
 from vibetel_client import contract
 from vibetel_client.contract import Field, Kind, Option
 
 # seed.md, "What is NOT collected".
-NOT_COLLECTED = ("User queries", "Prompts", "File contents", "Code", "Personal data", "API keys")
+NOT_COLLECTED = ("user queries", "prompts", "file contents", "code", "personal data", "API keys")
 
 PAGE_COMMAND = "python -c 'from vibetel_client import description; description.main()' > docs/contract.md"
 
 
 def describe() -> str:
-    """The text to show before asking for consent."""
-    fields = [f"- {field.name}: {field.purpose}" for field in contract.FIELDS]
-    options = [f"- {option.name}: {option.purpose}" for option in contract.OPTIONS]
+    """The text to show before asking for consent, short enough for a terminal."""
     return "\n".join(
         [
-            "What is collected, once a run:",
-            *fields,
+            "Never collected: " + ", ".join(NOT_COLLECTED) + ".",
             "",
-            "Of the options, only these, and never their free text:",
-            *options,
+            "Collected, once a run:",
+            *_paragraph(field.purpose for field in contract.FIELDS),
             "",
-            "What is not collected:",
-            *(f"- {subject}" for subject in NOT_COLLECTED),
+            "Of the options only these; of text, only that there was some:",
+            *_paragraph(option.purpose for option in contract.OPTIONS),
         ]
     )
 
@@ -80,6 +79,10 @@ def contract_page() -> str:
 def main() -> None:
     """Print docs/contract.md."""
     sys.stdout.write(contract_page())
+
+
+def _paragraph(sentences: Iterable[str]) -> list[str]:
+    return textwrap.wrap(" ".join(sentences), 78, initial_indent="  ", subsequent_indent="  ")
 
 
 def _row(name: str, *cells: str) -> str:

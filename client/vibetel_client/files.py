@@ -13,7 +13,11 @@ def private(path: str, flags: int) -> int:
 
 
 def replace(path: str, content: bytes) -> None:
-    """Who reads meanwhile, or after a crash, sees the old content or the new, no mixture. Raises OSError."""
+    """Who reads meanwhile, or after a crash, sees the old content or the new, no mixture. Raises OSError.
+
+    A symbolic link stays one: some keep their settings elsewhere.
+    """
+    path = os.path.realpath(path)
     unfinished = f"{path}.{os.getpid()}{UNFINISHED}"
     try:
         with open(unfinished, "wb", opener=private) as file:

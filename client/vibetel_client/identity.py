@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from vibetel_client.contract import PLACEHOLDER_USER_IDS
 from vibetel_client.event_id import parse_uuid, uuid4
 from vibetel_client.files import replace
+
+# It becomes a folder of the user's, so it may not lead anywhere else.
+_TOOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class Saved:
@@ -22,6 +26,12 @@ class Saved:
         self.choice = choice if isinstance(choice, bool) else None
         # Older files may hold any text there.
         self.user_id = parse_uuid(user_id) if isinstance(user_id, str) else None
+
+
+def check_tool_name(tool: str) -> None:
+    """Raises ValueError for what is no name of a tool: letters, digits, `.`, `_` and `-`, a letter or digit first."""
+    if not _TOOL_NAME.fullmatch(tool):
+        raise ValueError(f"{tool!r} is no name for a tool: use letters, digits, '.', '_' and '-'")
 
 
 def folder(tool: str) -> str:

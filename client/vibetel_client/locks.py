@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -29,16 +30,25 @@ class FileLock:
         self._path = path
         self._patience_s = patience_s
         self._fd: int | None = None
+        self._mask: set[int] | None = None
 
     def __enter__(self) -> None:
         give_up_at = time.monotonic() + self._patience_s
-        while not self.acquire():
-            if time.monotonic() > give_up_at:
-                raise LockTimeout(f"{self._path} is locked")
-            time.sleep(_POLL_S)
+        self._mask = _hold_signals()
+        try:
+            while not self.acquire():
+                if time.monotonic() > give_up_at:
+                    raise LockTimeout(f"{self._path} is locked")
+                time.sleep(_POLL_S)
+        except BaseException:
+            _let_signals(self._mask)
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self.release()
+        try:
+            self.release()
+        finally:
+            _let_signals(self._mask)
 
     def acquire(self) -> bool:
         """Take the lock if it is free; it then lasts until `release`, or until this process dies."""
@@ -91,3 +101,19 @@ def try_lock(fd: int) -> bool:
     except (BlockingIOError, PermissionError):  # PermissionError: Windows
         return False
     return True
+
+
+# A handler that reports the run under way needs the lock as well: it comes when the lock is free.
+_HELD_SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+
+
+def _hold_signals() -> set[int] | None:
+    """Out: what `_let_signals` takes back."""
+    if sys.platform == "win32":
+        return None
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS))
+
+
+def _let_signals(mask: set[int] | None) -> None:
+    if sys.platform != "win32" and mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

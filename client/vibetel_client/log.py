@@ -10,6 +10,9 @@ def debug(message: str, *arguments: object, error: BaseException | None = None) 
 
     Importing it here would cost every run 8 ms (docs/decisions/2026-11-23-client.md).
     """
-    logging = sys.modules.get("logging")
-    if logging is not None:
-        logging.getLogger("vibetel_client").debug(message, *arguments, exc_info=error)
+    try:
+        logging = sys.modules.get("logging")
+        if logging is not None:
+            logging.getLogger("vibetel_client").debug(message, *arguments, exc_info=error)
+    except Exception:  # noqa: BLE001, S110 - a filter of the host's, or another module of that name: nobody to tell
+        pass

@@ -5,6 +5,7 @@ In: a terminal. Out: the answer yes or no, or None: not asked, or not answered. 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,8 +13,8 @@ import sys
 from vibetel_client import environment
 from vibetel_client.description import TELEMETRY_DATA_DESCRIPTION, example_event
 
-# Answers that are none of the three; after the last the question stays open.
-MISUNDERSTANDINGS_MAX_COUNT = 3
+# How often it is asked; after that the question stays open.
+ANSWERS_MAX_COUNT = 5
 
 
 def ask(tool: str, endpoint: str) -> bool | None:
@@ -24,40 +25,54 @@ def ask(tool: str, endpoint: str) -> bool | None:
     here = environment.describe(os.environ)
     if here["ci"] or here["agent"] or not here["interactive"]:
         return None
-    _say(
-        f"{tool} can send anonymous events about how it is used to {endpoint or 'its authors'}, if you agree.",
-        "",
-        TELEMETRY_DATA_DESCRIPTION,
-        "",
-        "You can change your mind at any time. In the environment,",
-        f"{environment.variable(tool, 'NO_TELEMETRY')}=1 or DO_NOT_TRACK=1 always means no.",
-    )
     try:
+        _say(
+            f"May {tool} report how it is used? If you agree, it sends an event for each command to",
+            f"{endpoint or 'its authors'}, with a random id of this installation, and without your name.",
+            "",
+            TELEMETRY_DATA_DESCRIPTION,
+            "",
+            "You can change your mind at any time:",
+            f"  python -m vibetel_client --tool {tool} off",
+            f"  {environment.variable(tool, 'NO_TELEMETRY')}=1 or DO_NOT_TRACK=1 in the environment",
+            "",
+        )
         return _answer()
     except KeyboardInterrupt:
         _say("")
-        return None
+    except (OSError, ValueError):  # the terminal has gone, or somebody typed what is no text
+        pass
+    return None
 
 
 def _answer() -> bool | None:
-    misunderstood_count = 0
-    while misunderstood_count < MISUNDERSTANDINGS_MAX_COUNT:
-        sys.stderr.write("Send these events? (yes / no / example: show me one) ")
+    _forget_what_was_typed_before()
+    for _ in range(ANSWERS_MAX_COUNT):
+        sys.stderr.write("Do you agree? (yes / no / example: show me an event) ")
         sys.stderr.flush()
         line = sys.stdin.readline()
         answer = line.strip().lower()
+        if not line.endswith("\n"):  # the end of the input, perhaps in the middle of a word
+            break
         if answer in ("y", "yes"):
             return True
         if answer in ("n", "no"):
             return False
-        if not line:
-            break
         if answer in ("e", "example"):
             _say(json.dumps(example_event(), indent=2))
         else:
-            misunderstood_count += 1
-    _say("")
+            _say("Please answer yes, no or example.")
+    _say("", "Nothing is sent.")
     return None
+
+
+def _forget_what_was_typed_before() -> None:
+    """Whoever typed it answered another question."""
+    if sys.platform != "win32":
+        import termios  # noqa: PLC0415 - not on Windows
+
+        with contextlib.suppress(termios.error):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _say(*lines: str) -> None:

@@ -27,6 +27,9 @@ from vibetel_client.timestamps import format_timestamp
 SPOOL_MAX_BYTES = 1_000_000
 EVENT_MAX_AGE_S = 30 * 86_400
 SENT_MAX_COUNT = 100
+_EVENTS, _SENT, _STATE, _RUN = "events.ndjson", "sent.ndjson", "state.json", "run-"
+_SPOOL_LOCK, _DELIVERY_LOCK = "spool.lock", "delivery.lock"
+
 # However long the portal asks us to wait. A time further off was noted by a clock that was wrong.
 RETRY_MAX_S = 86_400
 
@@ -71,11 +74,11 @@ class Spool:
     def __init__(self, tool: str) -> None:
         self._tool = tool
         self._folder = os.path.join(identity.folder(tool), "telemetry")
-        self._events = self._file("events.ndjson")
-        self._sent = self._file("sent.ndjson")
-        self._state = self._file("state.json")
-        self._lock = FileLock(self._file("spool.lock"))
-        self.delivery_lock = FileLock(self._file("delivery.lock"))
+        self._events = self._file(_EVENTS)
+        self._sent = self._file(_SENT)
+        self._state = self._file(_STATE)
+        self._lock = FileLock(self._file(_SPOOL_LOCK))
+        self.delivery_lock = FileLock(self._file(_DELIVERY_LOCK))
 
     # -- The host's part ----------------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class Spool:
         if len(os.listdir(self._folder)) > _RUNS_MAX_COUNT:
             self._adopt_vanished_runs()
         pid = os.getpid()
-        path = self._file(f"run-{event['eventId']}.json")
+        path = self._file(f"{_RUN}{event['eventId']}.json")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
         def unwatch() -> None:
@@ -167,9 +170,10 @@ class Spool:
             self._remember(
                 lost_count=max(0, state.lost_count - reported_count - arrived_count),
                 rejected_count=state.rejected_count + list(accepted).count(False),
+                failures_count=0,
             )
-            replace(self._sent, _lines([*self.sent(), *sent][-SENT_MAX_COUNT:]))
             replace(self._events, _lines([event for event in waiting if event["eventId"] not in ids]))
+            replace(self._sent, _lines([*self.sent(), *sent][-SENT_MAX_COUNT:]))
 
     # -- The user's part ----------------------------------------------------------------------------------------------
 
@@ -190,20 +194,21 @@ class Spool:
             return State()
 
     def clear(self) -> None:
-        """Remove it all. Record the no before: who is about to write finds it, and does not."""
+        """Remove all that is the spool's. Record the no before: who is about to write finds it, and does not."""
         try:
             with self._lock:
-                for name in os.listdir(self._folder):
+                # The tool may keep files of its own in a folder of this name.
+                ours = list(filter(_is_ours, os.listdir(self._folder)))
+                for name in ours:
                     if sys.platform != "win32" or not name.endswith(".lock"):  # open files cannot be removed there
                         remove(self._file(name))
         except FileNotFoundError:  # there is no folder
             return
         try:
-            if sys.platform == "win32":
-                for name in os.listdir(self._folder):
-                    remove(self._file(name))
+            for name in ours:
+                remove(self._file(name))
             os.rmdir(self._folder)
-        except OSError:  # somebody has opened a lock, to find that there is nothing to write any more
+        except OSError:  # not empty: somebody has opened a lock, to find that there is nothing to write any more
             pass
 
     # -- Inside -------------------------------------------------------------------------------------------------------
@@ -231,7 +236,7 @@ class Spool:
     def _adopt_vanished_runs(self) -> None:
         """A run's file that nobody holds: its process ended without a word, and the file is its event."""
         for name in os.listdir(self._folder):
-            if not name.startswith("run-"):
+            if not name.startswith(_RUN):
                 continue
             try:
                 file = open(self._file(name), "rb+")  # noqa: SIM115 - closed below
@@ -252,6 +257,11 @@ class Spool:
 
     def _remember(self, **changes: object) -> None:
         replace(self._state, json.dumps({**vars(self.state()), **changes}).encode())
+
+
+def _is_ours(name: str) -> bool:
+    ours = (_EVENTS, _SENT, _STATE, _SPOOL_LOCK, _DELIVERY_LOCK)
+    return name in ours or name.startswith(_RUN) or name.endswith(UNFINISHED)
 
 
 def _lost_count(event: Event) -> int:

@@ -7,6 +7,7 @@ Next: consent.py, identity.py, command.py, transport.py
 from __future__ import annotations
 
 import atexit
+import contextvars
 import functools
 import os
 import sys
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # importing it for real takes 4 ms
     Parameters = ParamSpec("Parameters")
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-# inspect.CO_COROUTINE; importing inspect takes as long as the rest of this package.
+# inspect.CO_COROUTINE; importing inspect takes 6 ms.
 _COROUTINE = 0x80
 
 _SESSION_ID = uuid4()
@@ -54,16 +55,20 @@ class Telemetry:
     """Reports the runs of one tool, one after the other; a run may begin and end inside another.
 
     Without `endpoint`, `<TOOL>_TELEMETRY_ENDPOINT` and then the packaged one is used; without any, nothing is sent.
+    Raises ValueError for a `tool` that cannot be the name of a folder.
     """
 
     def __init__(
         self, *, tool: str, version: str, endpoint: str | None = None, transport: Transport | None = None
     ) -> None:
+        identity.check_tool_name(tool)
         self._tool = tool
         self._version = version
         self._endpoint = endpoint
         self._transport = SpoolTransport(tool) if transport is None else transport
         self._runs: list[Run] = []
+        # Of tasks and threads at the same time each has its own; a thread without one works for the run begun last.
+        self._current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("run", default=None)
         self._left_runs_end_at_exit = False
 
     def command(self, command: str, options: Mapping[str, object] | None = None) -> Command:
@@ -73,31 +78,31 @@ class Telemetry:
         """
         return Command(self, command, options)
 
-    @_contained
     def start_command(self, command: str, options: Mapping[str, object] | None = None) -> None:
         """A command begins. Of its options only those that the contract lists are looked at."""
-        run = Run(command, options or {}, time.monotonic(), uuid7(_unix_ms()))
-        self._runs.append(run)
-        self._watch(run)
+        self._begin(command, options)
 
     @_contained
     def update_command_state(self, **state: object) -> None:
         """More became known: `prompt_tokens`, `completion_tokens`, `context_tokens`, `provider`, `model`,
         `file_provider`, `file_model`, `thinking_provider`, `thinking_model`."""
-        if self._runs:
-            self._runs[-1].update(state)
+        run = self._run()
+        if run is not None:
+            run.update(state)
 
     @_contained
     def record_error(self, error: BaseException) -> None:
         """The command fails. Only the name of the error's class is kept, never its message."""
-        if self._runs:
-            self._runs[-1].record_error(error)
+        run = self._run()
+        if run is not None:
+            run.record_error(error)
 
     @_contained
     def end_command(self) -> None:
         """The command is over: report it."""
-        if self._runs:
-            self._end(self._runs[-1])
+        run = self._run()
+        if run is not None:
+            self._end(run)
 
     @_contained
     def track_event(self, name: str, properties: Mapping[str, object]) -> None:
@@ -149,6 +154,29 @@ class Telemetry:
 
     # -- One run ------------------------------------------------------------------------------------------------------
 
+    def _run(self) -> Run | None:
+        """The run that goes on here."""
+        run = self._current.get()
+        if run in self._runs:
+            return run
+        return self._runs[-1] if self._runs else None
+
+    def _begin(self, command: str, options: Mapping[str, object] | None) -> Run:
+        run = Run(command, options or {}, time.monotonic(), uuid7(_unix_ms()))
+        run.outer = self._current.get()
+        self._current.set(run)
+        self._runs.append(run)
+        self._watch(run)
+        return run
+
+    @_contained
+    def _finish(self, run: Run, error: BaseException | None) -> None:
+        if error is not None:
+            run.record_error(error)
+        if run in self._runs:  # nobody has called end_command in it
+            self._end(run)
+
+    @_contained
     def _watch(self, run: Run) -> None:
         """See to it that the run is reported even where nobody calls `end_command`."""
         event = self._event(*run.vanished())
@@ -163,6 +191,8 @@ class Telemetry:
 
     def _end(self, run: Run) -> None:
         self._runs.remove(run)
+        if self._current.get() is run:
+            self._current.set(run.outer)
         try:
             if run.is_ours:
                 self._report(*run.end(time.monotonic()))
@@ -234,26 +264,24 @@ class Command:
         self._options = options
 
     def __enter__(self) -> None:
-        self._telemetry.start_command(self._command, self._options)
+        self._run = self._telemetry._begin(self._command, self._options)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._telemetry.record_error(error)
-        self._telemetry.end_command()
+        self._telemetry._finish(self._run, error)
 
     def __call__(self, function: Function) -> Function:
         """The function, reported as this command each time it is called."""
 
         @functools.wraps(function)
         def run(*arguments: Any, **named: Any) -> Any:
-            with self:
+            with self._telemetry.command(self._command, self._options):
                 return function(*arguments, **named)
 
         @functools.wraps(function)
         async def run_coroutine(*arguments: Any, **named: Any) -> Any:
-            with self:
+            with self._telemetry.command(self._command, self._options):
                 return await function(*arguments, **named)
 
         code = getattr(function, "__code__", None)

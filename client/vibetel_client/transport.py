@@ -77,8 +77,8 @@ def envelope(events: Sequence[Mapping[str, object]], sent_at: str) -> bytes:
 def start(tool: str, endpoint: str, lock_fd: int) -> None:
     """Start delivery.py, apart from this process: no pipe or file of its, no PYTHON* variables, no site-packages.
 
-    `lock_fd` is the delivery lock, held. The process is never waited for: in a host that goes on it stays a zombie
-    until the next one is started. Raises OSError.
+    `lock_fd` is the delivery lock, held. The process forks and ends at once; nobody waits even for that, so in a host
+    that goes on it stays a zombie until the next one is started. Raises OSError.
     """
     packages = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     command = [sys.executable, "-I", "-S", "-c", _DELIVER, packages, tool, endpoint]

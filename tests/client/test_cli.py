@@ -1,9 +1,13 @@
 """The user's view: what `python -m vibetel_client` says is what is the case, and what it is told holds."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,9 @@ from pytest_django.live_server_helper import LiveServer
 from vibetel_client import TELEMETRY_DATA_DESCRIPTION, Telemetry
 from vibetel_client.description import example_event
 from vibetel_client.spool import Spool
+
+from .host import ONE_RUN
+from .host import run as run_program
 
 NOWHERE = "http://127.0.0.1:9/api/pipeline"
 
@@ -125,6 +132,58 @@ def test_flush_says_why_nothing_was_sent(spool: Spool) -> None:
     ran = run("--endpoint", NOWHERE, "flush")
     assert (ran.returncode, ran.stdout) == (1, "accepted: 0, refused: 0, waiting: 2\n")
     assert ran.stderr == "vibe-tools: ConnectionRefusedError\n"
+
+
+def test_flush_prints_and_sends_nothing_where_debugging_is_on(spool: Spool) -> None:
+    ran = run("--endpoint", NOWHERE, "flush", VIBE_TOOLS_TELEMETRY_DEBUG="1")
+    printed, problem = ran.stderr.splitlines()
+    assert json.loads(printed)["data"] == spool.waiting()
+    assert (ran.returncode, problem) == (1, "vibe-tools: nothing is sent: VIBE_TOOLS_TELEMETRY_DEBUG is set")
+    assert spool.state().failures_count == 0
+
+
+@pytest.mark.parametrize(("command", "line"), [("status", "waiting: 3 events"), ("show", "waiting: 3")])
+def test_a_run_whose_process_vanished_waits_like_any_other(spool: Spool, command: str, line: str) -> None:
+    spool.watch({**spool.waiting()[0], "eventId": "01972b5d-8e00-7c41-8ce1-b4a93124fa13"})  # one that goes on
+    assert "waiting: 2" in said(command)
+    run_program(ONE_RUN.replace("pass", "os._exit(1)"))
+    assert line in said(command)
+
+
+def test_flush_gives_up_on_a_portal_that_never_comes_to_an_end(spool: Spool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=drip, args=(server,), daemon=True)
+        answering.start()
+        ran = run("--endpoint", f"http://127.0.0.1:{server.getsockname()[1]}/", "flush")
+    assert ran.returncode == 1
+    assert len(spool.waiting()) == 2
+    assert spool.delivery_lock.acquire()
+
+
+def drip(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("tool", ["", "../x", "a/b", "."])
+def test_a_tool_whose_name_leads_elsewhere_is_refused(tool: str, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "vibetel_client", "--tool", tool, "off"], capture_output=True, text=True, timeout=30
+    )
+    assert ran.returncode == 2
+    assert "no name for a tool" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_off_leaves_alone_what_is_not_the_spool_s(spool: Spool, diagnostics: Path) -> None:
+    own = diagnostics.parent / "telemetry" / "thesis.txt"
+    own.write_text("mine")
+    said("off")
+    assert list(own.parent.iterdir()) == [own]
 
 
 def test_flush_asks_for_an_endpoint_where_none_is_known(spool: Spool) -> None:

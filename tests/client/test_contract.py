@@ -189,8 +189,9 @@ def with_one_more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_description_follows_the_contract(with_one_more: dict[str, Any]) -> None:
-    assert "- cacheHits: Answers from the cache." in with_one_more["text"]
-    assert "- dryRun: Nothing was to change." in with_one_more["text"]
+    text = " ".join(with_one_more["text"].split())
+    assert "Answers from the cache." in text
+    assert "Nothing was to change." in text
 
 
 def test_page_follows_the_contract(with_one_more: dict[str, Any]) -> None:

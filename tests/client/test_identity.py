@@ -112,6 +112,15 @@ def test_record_choice_keeps_unknown_keys(diagnostics: Path) -> None:
     assert (content["lastCheck"], content["extra"]) == ("2025-01-01", {"é": [1]})
 
 
+def test_record_choice_keeps_a_symbolic_link(diagnostics: Path, tmp_path: Path) -> None:
+    (tmp_path / "dotfiles.json").write_text('{"telemetryEnabled": true}')
+    diagnostics.parent.mkdir()
+    diagnostics.symlink_to(tmp_path / "dotfiles.json")
+    record(diagnostics, False)
+    assert diagnostics.is_symlink()
+    assert said(tmp_path / "dotfiles.json")[0] is False
+
+
 def test_record_choice_leaves_the_old_file_where_it_cannot_be_replaced(diagnostics: Path) -> None:
     record(diagnostics, True)
     before = said(diagnostics)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from . import host
-from .host import HOST, reported, run, say_yes, start
+from .host import HOST, finish, reported, run, say_yes, start
 
 # Both ways to write a host; its body goes where the dots are.
 WITH = (
@@ -98,7 +98,7 @@ with telemetry.command("inner"):
         assert interrupted.stdout
         interrupted.stdout.readline()
         interrupted.send_signal(getattr(signal, name))
-        interrupted.communicate()
+        finish(interrupted)
     assert interrupted.returncode == -getattr(signal, name)
     error_type = "KeyboardInterrupt" if name == "SIGINT" else name
     assert sorted(reported(), key=str) == [("inner", True, error_type), ("outer", True, error_type)]
@@ -276,6 +276,37 @@ OWN_RUN = """
         pass
     os._exit(0)
 """
+
+
+def test_in_a_fork_signals_are_as_without_telemetry() -> None:
+    body = (
+        "os.fork() or print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True) or os._exit(0); os.wait()"
+    )
+    assert run(WITH.replace("...", body)).stdout == "True\n"
+
+
+def test_a_signal_to_a_fork_that_has_only_begun_ends_it() -> None:
+    at_once = "import os, signal\nos.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+    body = "fork = os.fork() or os._exit(0); print(os.waitpid(fork, 0)[1])"
+    ran = run(at_once + WITH.replace("...", body))
+    assert (ran.returncode, ran.stdout) == (0, f"{signal.SIGTERM}\n")
+    assert reported() == [("repo", False, None)]
+
+
+def test_after_a_fork_the_host_can_be_interrupted_as_before() -> None:
+    assert run(WITH.replace("...", "os.fork() or os._exit(0); " + TO_ITSELF.format("SIGTERM"))).returncode == -15
+    assert reported() == [("repo", True, "SIGTERM")]
+
+
+def test_a_signal_ends_a_fork_s_own_run() -> None:
+    own_run = """
+if os.fork() == 0:
+    with telemetry.command("ask"):
+        os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+os.wait()
+"""
+    assert run(WITH.replace("...", f"exec({own_run!r})")).returncode == 0
+    assert sorted(reported(), key=str) == [("ask", True, "SIGTERM"), ("repo", False, None)]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from vibetel_client.locks import FileLock, LockTimeout
 
-from .host import start
+from .host import finish, start
 
 HOLD = """
 import sys, time
@@ -33,7 +33,7 @@ def holder(path: str) -> "Iterator[subprocess.Popen[str]]":
         assert started.stdout.readline() == "True\n"
         yield started
         started.kill()
-        started.communicate()
+        finish(started)
 
 
 def test_a_lock_is_one_holder_s_at_a_time(path: str) -> None:
@@ -53,7 +53,7 @@ def test_with_gives_up_after_its_patience(path: str, holder: "subprocess.Popen[s
 def test_a_lock_is_free_when_its_holder_is_killed(path: str, holder: "subprocess.Popen[str]") -> None:
     assert not FileLock(path).acquire()
     holder.send_signal(signal.SIGKILL)
-    holder.communicate()
+    finish(holder)
     lock = FileLock(path)
     assert lock.acquire()
     lock.release()

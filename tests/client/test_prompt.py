@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 from vibetel_client import TELEMETRY_DATA_DESCRIPTION
 from vibetel_client.description import example_event
-from vibetel_client.prompt import MISUNDERSTANDINGS_MAX_COUNT
+from vibetel_client.prompt import ANSWERS_MAX_COUNT
 
 INSTALLER = """
+import os, time
 from vibetel_client import Telemetry
+time.sleep(float(os.environ.get("BUSY_S", 0)))
 telemetry = Telemetry(tool="vibe-tools", version="0.64.0", endpoint="https://telemetry.invalid/api/pipeline")
 print(telemetry.prompt_for_consent().value)
 """
-QUESTION = "Send these events?"
+QUESTION = "Do you agree?"
 
 
 class Terminal:
@@ -38,10 +40,13 @@ class Terminal:
         while self.shown.count(QUESTION) < count or not self.shown.endswith(") "):
             assert time.monotonic() < give_up_at, self.shown
             if select.select([self._fd], [], [], 0.1)[0]:
-                self.shown += os.read(self._fd, 65536).decode()
+                self.shown += os.read(self._fd, 65536).decode(errors="replace")
 
     def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
+        self.type_bytes(text.encode())
+
+    def type_bytes(self, keys: bytes) -> None:
+        os.write(self._fd, keys)
 
     def result(self) -> str:
         """What the installer prints: what holds in the end."""
@@ -49,7 +54,7 @@ class Terminal:
         assert self.process.returncode == 0
         while select.select([self._fd], [], [], 0)[0]:
             try:
-                self.shown += os.read(self._fd, 65536).decode()
+                self.shown += os.read(self._fd, 65536).decode(errors="replace")
             except OSError:  # all of it is read
                 break
         return stdout.strip()
@@ -121,19 +126,35 @@ def test_prompt_shows_an_example_and_asks_again(diagnostics: Path) -> None:
 
 def test_prompt_takes_enter_for_no_answer(diagnostics: Path) -> None:
     with installer() as terminal:
-        for count in range(MISUNDERSTANDINGS_MAX_COUNT):
+        for count in range(ANSWERS_MAX_COUNT):
             terminal.wait_for_question(count + 1)
             terminal.type("\n")
         assert terminal.result() == "pending"
     assert not diagnostics.parent.exists()
 
 
-@pytest.mark.parametrize("typed", ["", "ye", "yess"])
+@pytest.mark.parametrize("typed", ["", "ye", "yes"])
 def test_prompt_takes_the_end_of_the_input_for_no_answer(diagnostics: Path, typed: str) -> None:
     with installer() as terminal:
         terminal.wait_for_question()
         terminal.type(typed + "\x04\x04")
         terminal.type("\x04\x04\x04")
+        assert terminal.result() == "pending"
+    assert not diagnostics.parent.exists()
+
+
+def test_prompt_takes_what_was_typed_before_it_asked_for_no_answer(diagnostics: Path) -> None:
+    with installer(BUSY_S="1") as terminal:
+        terminal.type("yes\n")
+        terminal.wait_for_question()
+        terminal.type("no\n")
+        assert terminal.result() == "opted out"
+
+
+def test_prompt_takes_what_is_no_text_for_no_answer(diagnostics: Path) -> None:
+    with installer(PYTHONIOENCODING="utf-8:strict") as terminal:
+        terminal.wait_for_question()
+        terminal.type_bytes(b"\xfc\n")
         assert terminal.result() == "pending"
     assert not diagnostics.parent.exists()
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from vibetel_client.spool import EVENT_MAX_AGE_S, SENT_MAX_COUNT, SPOOL_MAX_BYTE
 from vibetel_client.timestamps import format_timestamp
 
 from . import host
-from .host import event, run, say_no, say_yes, start
+from .host import event, finish, run, say_no, say_yes, start
 
 NOW_S = 1_750_000_000.0
 SENT_AT = "2026-01-01T00:00:00.000Z"
@@ -53,7 +52,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[3])):
 """
 
 
-def appending(processes_count: int, events_count: int) -> "Iterator[subprocess.Popen[str]]":
+def appending(processes_count: int, events_count: int) -> "list[subprocess.Popen[str]]":
     """Processes that append `events_count` events each, as soon as all of them are there."""
     source = str(Path(module.__file__).parents[1])
     bounds = [(number * events_count, (number + 1) * events_count) for number in range(processes_count)]
@@ -62,17 +61,17 @@ def appending(processes_count: int, events_count: int) -> "Iterator[subprocess.P
         assert writer.stdin
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    return iter(writers)
+    return writers
 
 
-def finish(writers: "Iterator[subprocess.Popen[str]]") -> None:
+def all_end_well(writers: "list[subprocess.Popen[str]]") -> None:
     for writer in writers:
-        _, stderr = writer.communicate(timeout=60)
-        assert (writer.returncode, stderr) == (0, "")
+        ended = finish(writer)
+        assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_append_is_safe_between_50_processes(spool: Spool, folder: Path) -> None:
-    finish(appending(50, 6))
+    all_end_well(appending(50, 6))
     lines = (folder / "events.ndjson").read_bytes().splitlines()
     assert sorted(json.loads(line)["eventId"] for line in lines) == ids([event(number) for number in range(300)])
     for waiting in spool.waiting():
@@ -80,14 +79,14 @@ def test_append_is_safe_between_50_processes(spool: Spool, folder: Path) -> None
 
 
 def test_appends_and_deliveries_at_the_same_time_lose_and_double_nothing(spool: Spool) -> None:
-    writers = list(appending(8, 50))
+    writers = appending(8, 50)
     settled: list[object] = []
     while any(writer.poll() is None for writer in writers) or spool.waiting():
         taken = spool.take(NOW_S)
         if taken:
             spool.settle(taken, [True] * len(taken), SENT_AT)
         settled += ids(taken)
-    finish(iter(writers))
+    all_end_well(writers)
     assert sorted(map(str, settled)) == ids([event(number) for number in range(400)])
 
 
@@ -323,7 +322,7 @@ def test_clear_fails_where_somebody_holds_on_to_the_spool(spool: Spool, folder: 
         with pytest.raises(OSError, match="locked"):
             spool.clear()
         holder.kill()
-        holder.communicate()
+        finish(holder)
     spool.clear()
     assert not folder.exists()
 
@@ -403,7 +402,7 @@ def test_a_run_is_taken_once_when_its_process_has_vanished(spool: Spool) -> None
         watched.stdout.readline()
         assert spool.take(NOW_S) == []
         watched.send_signal(signal.SIGKILL)
-        watched.communicate()
+        finish(watched)
     assert ids(spool.take(NOW_S)) == ["a"]
     assert ids(spool.take(NOW_S)) == ["a"]
 

@@ -10,7 +10,7 @@ from vibetel_client import RecordingTransport, Transport
 from vibetel_client.transport import SpoolTransport, envelope
 
 from . import host
-from .host import HOST, NOWHERE, ONE_RUN, TELL, TOOL, event, run, say_yes, start, wait_until
+from .host import HOST, NOWHERE, ONE_RUN, TELL, TOOL, event, finish, run, say_yes, start, wait_until
 from .stand_in import StandIn, http_answer
 
 
@@ -144,12 +144,13 @@ def test_a_host_whose_python_is_gone_keeps_its_events(portal: StandIn) -> None:
     assert host.spool().delivery_lock.acquire()
 
 
-# Each process that delivers stays for a moment after it has given the lock back; the host goes on meanwhile.
+# What the host starts takes its time to end; the host goes on meanwhile.
 GOES_ON = (
     HOST
     + """
 from vibetel_client.spool import Spool
-transport._DELIVER += "; import time; time.sleep(0.3)"
+slow = "import os, time; end = os._exit; os._exit = lambda status: (time.sleep(0.3), end(status)); "
+transport._DELIVER = slow + transport._DELIVER
 def wait_for_the_end_of(pid):
     while open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
@@ -204,10 +205,9 @@ def test_modules_beside_the_tool_are_not_those_of_the_process(portal: StandIn, t
         folder.mkdir()
         (folder / "gzip.py").write_text("raise SystemExit('not the one of Python')")
     program = f"import sys\nsys.path.append({host.environment()['PYTHONPATH']!r})\n" + ONE_RUN
-    with start(
-        program, portal.url, cwd=tmp_path / "cwd", env={**os.environ, "PYTHONPATH": str(tmp_path / "path")}
-    ) as ran:
-        assert ran.communicate() == ("", "")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "path")}
+    with start(program, portal.url, options=("-S",), cwd=tmp_path / "cwd", env=environment) as ran:
+        assert finish(ran).stderr == ""
     assert portal.requests.get(timeout=10)
 
 
@@ -218,5 +218,5 @@ def test_starting_up_imports_nothing_heavy() -> None:
     )
     program = HOST + f"print([name for name in {heavy.split()} if name in sys.modules])"
     with start(program, NOWHERE, options=("-S",)) as started:
-        stdout, stderr = started.communicate()
-    assert (stdout, stderr) == ("[]\n", "")
+        ended = finish(started)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")

@@ -24,29 +24,27 @@ _KEY = __name__
 
 
 def instrument(command: Any, telemetry: Telemetry) -> None:
-    """Report what is invoked through this command or group; a second time changes nothing.
+    """Report what is invoked through this command or group, to the telemetry it was last called with.
 
     Subcommands follow when click looks them up, so a lazy group stays lazy.
     """
-    if not hasattr(command, "_vibetel_instrumented"):
-        command.make_context = partial(_make_context, telemetry, command, command.make_context)
-        command.invoke = partial(_invoke, telemetry, command.invoke)
+    if not hasattr(command, "_vibetel"):
+        command.make_context = partial(_make_context, command, command.make_context)
+        command.invoke = partial(_invoke, command, command.invoke)
         if hasattr(command, "resolve_command"):
-            command.resolve_command = partial(_resolve_command, telemetry, command.resolve_command)
-        command._vibetel_instrumented = True
+            command.resolve_command = partial(_resolve_command, command, command.resolve_command)
+    command._vibetel = telemetry
 
 
-def _make_context(
-    telemetry: Telemetry, command: Any, original: Any, name: Any, args: Any, parent: Any = None, **extra: Any
-) -> Any:
+def _make_context(command: Any, original: Any, name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
     """The top command's usage errors arise here; those of the commands below it, in its `invoke`."""
-    with _CommandLine(telemetry, command).followed() if parent is None else contextlib.nullcontext():
+    with _CommandLine(command._vibetel, command).followed() if parent is None else contextlib.nullcontext():
         return original(name, args, parent=parent, **extra)
 
 
-def _invoke(telemetry: Telemetry, original: Any, ctx: Any) -> Any:
+def _invoke(command: Any, original: Any, ctx: Any) -> Any:
     if ctx.parent is None:
-        ctx.meta[_KEY] = _CommandLine(telemetry, ctx.command)
+        ctx.meta[_KEY] = _CommandLine(command._vibetel, ctx.command)
     line = ctx.meta.get(_KEY)
     if line is not None:
         line.enter(ctx)
@@ -54,11 +52,11 @@ def _invoke(telemetry: Telemetry, original: Any, ctx: Any) -> Any:
         return original(ctx)
 
 
-def _resolve_command(telemetry: Telemetry, original: Any, ctx: Any, args: Any) -> Any:
+def _resolve_command(group: Any, original: Any, ctx: Any, args: Any) -> Any:
     typed, command, rest = original(ctx, args)
     with contained():
         if command is not None:
-            instrument(command, telemetry)
+            instrument(command, group._vibetel)
             if _KEY in ctx.meta:
                 ctx.meta[_KEY].recognize(ctx, typed, command)
     return typed, command, rest
