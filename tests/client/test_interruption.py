@@ -293,6 +293,13 @@ def test_a_signal_to_a_fork_that_has_only_begun_ends_it() -> None:
     assert reported() == [("repo", False, None)]
 
 
+def test_a_signal_to_a_fork_waits_until_the_fork_is_in_order() -> None:
+    tell = "(lambda: print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True))"
+    first = f"import os, signal\nos.register_at_fork(after_in_child={tell})\n"
+    body = f"os.fork() or {tell}() or os._exit(0); os.wait(); {tell}()"
+    assert run(first + WITH.replace("...", body)).stdout == "True\nFalse\nFalse\n"
+
+
 def test_after_a_fork_the_host_can_be_interrupted_as_before() -> None:
     assert run(WITH.replace("...", "os.fork() or os._exit(0); " + TO_ITSELF.format("SIGTERM"))).returncode == -15
     assert reported() == [("repo", True, "SIGTERM")]
