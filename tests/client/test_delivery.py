@@ -674,7 +674,7 @@ def test_the_process_dies_at_the_end_of_its_life(is_silent: bool, portal: StandI
     wait_for_the_end(8)
     assert spool.state().problem == "the attempt was cut short"
     assert len(spool.waiting()) == 1
-    assert spool.delivery_lock.acquire()
+    wait_until(spool.delivery_lock.acquire)
     spool.delivery_lock.release()
 
 
