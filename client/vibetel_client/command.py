@@ -42,8 +42,15 @@ class Run:
         return self._pid == os.getpid()
 
     def update(self, state: Mapping[str, object]) -> None:
-        """Take what became known, by the contract's attribute names: `prompt_tokens`, `model`, …"""
-        self._properties.update(state)
+        """Take what became known, by the contract's attribute names: `prompt_tokens`, `model`, …
+
+        It is cleaned here, next to the work of the run, and not at its end, where the user waits: a pattern that is
+        used for the first time takes a millisecond or two.
+        """
+        _tell_unknown(state)
+        for field in contract.FIELDS:
+            if field.attribute in state:
+                self._properties[field.attribute] = _kept(field, state[field.attribute])
 
     def record_error(self, error: BaseException) -> None:
         """The run fails, unless the error is an exit without a status. The first error counts: the ones after it are
@@ -57,14 +64,15 @@ class Run:
 
     def record_error_type(self, name: str) -> None:
         """The run fails, for what is no exception: a signal."""
-        self._properties.setdefault("error_type", name)
+        if self._properties.get("error_type") is None:
+            self._properties["error_type"] = name
 
     def end(self, now_s: float) -> tuple[str, dict[str, object]]:
         """The run as one event: its name and its properties, for `build_event`.
 
         A failed run is one `command_error` with all the fields of a run (wire-format.md, "Two shapes of event").
         """
-        failed = "error_type" in self._properties
+        failed = self._properties.get("error_type") is not None
         ending = {
             "event_id": self._event_id,
             "duration_ms": max(0, round((now_s - self._started_s) * 1000)),
@@ -88,16 +96,11 @@ def build_event(name: str, properties: Mapping[str, object]) -> dict[str, object
 
     Raises ValueError where a field is missing that this event cannot do without.
     """
-    unknown = [name for name in properties if name not in _ATTRIBUTES and isinstance(name, str)]
-    if unknown:
-        debug("dropped what the contract does not list: %s", ", ".join(unknown))
+    _tell_unknown(properties)
     complete = {**properties, "event_name": name}
     wire: dict[str, object] = {}
     for field in contract.FIELDS:
-        try:
-            value = _clean(field, _plain(complete.get(field.attribute)))
-        except Exception:  # noqa: BLE001 - objects of the host's may do anything when they are looked at
-            value = None
+        value = _kept(field, complete.get(field.attribute))
         if value is None and name in field.required_for and field.kind is Kind.IDENTIFIER:
             value = contract.OTHER
         if value is not None:
@@ -113,11 +116,25 @@ def sanitize_options(options: Mapping[str, object]) -> dict[str, object]:
     for option, snake_case in _OPTIONS:
         try:
             value = _clean_option(option, _plain(options.get(option.name, options.get(snake_case))))
-        except Exception:  # noqa: BLE001 - as above
+        except Exception:  # noqa: BLE001 - as in _kept
             value = None
         if value is not None:
             kept[option.name] = value
     return kept
+
+
+def _tell_unknown(properties: Mapping[str, object]) -> None:
+    unknown = [name for name in properties if name not in _ATTRIBUTES and isinstance(name, str)]
+    if unknown:
+        debug("dropped what the contract does not list: %s", ", ".join(unknown))
+
+
+def _kept(field: Field, value: object) -> object | None:
+    """As `_clean`; objects of the host's may do anything when they are looked at, and then cost their field."""
+    try:
+        return _clean(field, _plain(value))
+    except Exception:  # noqa: BLE001 - whatever they do
+        return None
 
 
 def _clean(field: Field, value: object) -> object | None:

@@ -205,8 +205,9 @@ class Spool:
         except FileNotFoundError:  # there is no folder
             return
         try:
-            for name in ours:
-                remove(self._file(name))
+            if sys.platform == "win32":
+                for name in ours:
+                    remove(self._file(name))
             os.rmdir(self._folder)
         except OSError:  # not empty: somebody has opened a lock, to find that there is nothing to write any more
             pass

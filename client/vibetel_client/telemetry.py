@@ -244,6 +244,7 @@ class Telemetry:
             "session_id": _SESSION_ID,
             "timestamp": format_timestamp(_unix_ms()),
             "tool_version": self._version or "0.0.0",
+            "lost_count": None,  # the spool knows it
             **environment.describe(os.environ),
         }
         return build_event(name, {**properties, **origin})

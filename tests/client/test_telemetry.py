@@ -53,7 +53,9 @@ def test_an_event_says_where_it_comes_from(
 def test_the_host_cannot_speak_for_the_client(telemetry: Telemetry, transport: RecordingTransport) -> None:
     with telemetry.command("repo"):
         telemetry.update_command_state(user_id="john@example.com", session_id="john", event_id="john", timestamp="john")
+        telemetry.update_command_state(lost_count=7)
     assert "john" not in json.dumps(transport.events)
+    assert "lostCount" not in transport.events[0]
 
 
 @pytest.mark.parametrize("error", [ValueError("/home/john"), KeyboardInterrupt(), SystemExit(2), SystemExit("john")])
