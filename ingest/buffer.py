@@ -1,7 +1,7 @@
 """Buffer: hold accepted events until their batch is in the archive.
 
 In: archive lines (bytes). Out: sealed batches of at most BATCH_MAX_ROWS lines and BATCH_MAX_BYTES.
-Fails: BufferUnavailable, BufferFull. Next: batches.py
+Fails: BufferUnavailable, BufferFull, SenderLimited. Next: batches.py
 
 The only user of the stream. Each change is one script, so it happens whole or not at all, whoever is killed when.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import redis
@@ -20,12 +21,20 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
+from ingest import round_trip
+from ingest.throttles import Charge
+
 # One hash tag, so that every script finds all of its keys on one node of a cluster.
 STREAM = "{vibetel}:events"
 BUFFER = "{vibetel}:buffer"  # hash: bytes, sealed_until, identity
 SEALS = "{vibetel}:seals"  # hash: first id -> "last id, rows, bytes"
 COUNTERS = "{vibetel}:counters"  # hash: the books' terms -> events
+DROPPED = "{vibetel}:dropped"  # hash: what was left out of accepted events, by name -> times
+LATENCIES = "{vibetel}:latencies"  # hash: "status:bucket" -> requests, "status:us" -> microseconds
 FINISHED = "{vibetel}:finished"  # hash: periodic job -> Unix seconds
+
+# Names of senders' fields are senders' text: so many are counted by name, the others together.
+DROPPED_NAMES_MAX = 200
 
 _SEALS_PER_CALL = 50
 
@@ -36,8 +45,25 @@ class BufferUnavailable(Exception):
     """Redis did not answer within a second, or not with success."""
 
 
+class BufferUnsure(BufferUnavailable):
+    """The same, and the lines may be there: `withdraw` finds out. `start_by_ms`: by then they are, or never."""
+
+    def __init__(self, start_by_ms: int) -> None:
+        super().__init__("no answer")
+        self.start_by_ms = start_by_ms
+
+
 class BufferFull(Exception):
     """BUFFER_MAX_ROWS or BUFFER_MAX_BYTES are waiting already."""
+
+
+class SenderLimited(Exception):
+    """A charge is more than its bucket holds now; in `wait_ms` it would not be."""
+
+    def __init__(self, charge: Charge, wait_ms: int) -> None:
+        super().__init__(wait_ms)
+        self.charge = charge
+        self.wait_ms = wait_ms
 
 
 @dataclass(frozen=True)
@@ -80,17 +106,59 @@ def _redis_errors() -> Iterator[None]:
         raise BufferUnavailable(type(error).__name__) from error
 
 
-def push(lines: Sequence[bytes], *, received: int, counts: Mapping[str, int]) -> None:
+def push(
+    lines: Sequence[bytes],
+    *,
+    received: int,
+    counts: Mapping[str, int],
+    dropped: Mapping[str, int] = MappingProxyType({}),
+    charges: Sequence[Charge] = (),
+) -> None:
     """Append the lines and count: `received` events came, of which `len(lines)` are accepted and `counts` otherwise.
 
-    When this returns the lines are on Redis's disk. Raises BufferFull, BufferUnavailable; then none of them is there,
-    except where Redis took them and its answer was lost.
+    When this returns the lines are on Redis's disk. Raises SenderLimited, BufferFull, BufferUnavailable: then none of
+    them is there; or BufferUnsure.
     """
-    pairs = [part for pair in counts.items() for part in pair]
-    arguments = [settings.BUFFER_MAX_ROWS, settings.BUFFER_MAX_BYTES, received, len(counts), *pairs, *lines]
+    keys = (STREAM, BUFFER, COUNTERS, DROPPED, *(charge.key for charge in charges))
+    arguments: list[bytes | str | int | float] = [
+        *(settings.BUFFER_MAX_ROWS, settings.BUFFER_MAX_BYTES, DROPPED_NAMES_MAX),
+        *(received, len(counts), len(dropped)),
+    ]
+    for amounts in (counts, dropped):
+        for pair in amounts.items():
+            arguments += pair
+    for charge in charges:
+        arguments += charge[1:]
+    arguments += lines
+    try:
+        outcome, wait_ms, number = round_trip.call("push", keys, arguments)
+    except round_trip.RedisAway as error:
+        if error.unsure_until_ms:
+            raise BufferUnsure(error.unsure_until_ms) from error
+        raise BufferUnavailable(str(error)) from error
+    if outcome == b"limited":
+        raise SenderLimited(charges[number - 1], wait_ms)
+    if outcome == b"full":
+        raise BufferFull
+
+
+def withdraw(lines: Sequence[bytes], *, received: int, start_by_ms: int) -> None:
+    """Take back the lines of a push that ended with BufferUnsure, and count its events as unavailable.
+
+    What is in a sealed batch by now stays, as accepted. Raises BufferUnavailable.
+    """
     with _redis_errors():
-        if not _script("push")([STREAM, BUFFER, COUNTERS], arguments):
-            raise BufferFull
+        _script("withdraw")([STREAM, BUFFER, COUNTERS], [start_by_ms, received, *lines])
+
+
+def add_counts(counts: Mapping[str, int], latencies: Mapping[str, int]) -> None:
+    """Add what was counted without a push. Raises BufferUnavailable."""
+    with _redis_errors(), connection().pipeline() as all_of_it:
+        for name, amount in counts.items():
+            all_of_it.hincrby(COUNTERS, name, amount)
+        for name, amount in latencies.items():
+            all_of_it.hincrby(LATENCIES, name, amount)
+        all_of_it.execute()
 
 
 def seal_due(*, max_age_ms: int | None = None) -> int:
@@ -151,7 +219,19 @@ def counters() -> dict[str, int]:
         both.hgetall(COUNTERS)
         both.xlen(STREAM)
         counts, waiting = both.execute()
-    return {name.decode(): int(value) for name, value in counts.items()} | {"waiting": waiting}
+    return _integers(counts) | {"waiting": waiting}
+
+
+def dropped() -> dict[str, int]:
+    """What was left out of accepted events, by name: `field:note`, `option:query`, `odd:model`, `unseen:model`."""
+    with _redis_errors():
+        return _integers(cast(dict[bytes, bytes], connection().hgetall(DROPPED)))
+
+
+def latencies() -> dict[str, int]:
+    """The latency histogram: `status:bucket` (tally.LATENCY_BOUNDS_MS) and `status:us`."""
+    with _redis_errors():
+        return _integers(cast(dict[bytes, bytes], connection().hgetall(LATENCIES)))
 
 
 def note_finished(job: str) -> None:
@@ -164,7 +244,11 @@ def finished() -> dict[str, int]:
     """When each periodic job last finished, in Unix seconds."""
     with _redis_errors():
         found = cast(dict[bytes, bytes], connection().hgetall(FINISHED))
-    return {job.decode(): int(value) for job, value in found.items()}
+    return _integers(found)
+
+
+def _integers(found: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {name.decode(): int(value) for name, value in found.items()}
 
 
 def _position(stream_id: str) -> tuple[int, int]:

@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from ingest.views import PipelineView
+from ingest.slim import SlimPipelineView
 
-urlpatterns = [path("api/pipeline", PipelineView.as_view(), name="pipeline")]
+urlpatterns = [path("api/pipeline", SlimPipelineView.as_view(), name="pipeline")]

@@ -8,16 +8,23 @@ from django.conf import settings
 from django.core.files.storage import storages
 from pytest_django.fixtures import Settings
 
-from ingest import archive, buffer
+from ingest import archive, buffer, names, round_trip, tally, throttles
 from tests.portal import Portal
 
 
 @pytest.fixture
 def empty_buffer() -> Iterator[None]:
-    """The tests' own Redis with nothing in it."""
-    buffer.connection().flushdb()
+    """The tests' own Redis with nothing in it, and a process that remembers nothing of it."""
+    _empty()
     yield
+    _empty()
+
+
+def _empty() -> None:
+    tally.flush()  # what an earlier test counted, before it is gone
     buffer.connection().flushdb()
+    names.forget()
+    throttles.forget()
 
 
 @pytest.fixture
@@ -32,6 +39,7 @@ def redis_away(settings: Settings) -> Iterator[None]:
 def _forget_connections() -> None:
     buffer.connection.cache_clear()
     buffer._script.cache_clear()
+    round_trip.forget()
 
 
 @pytest.fixture

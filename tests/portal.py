@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -23,25 +22,25 @@ import psycopg
 
 from tests.vibetel.programs import CHECKOUT, program, until
 from vibetel import embedded
+from vibetel.embedded.addresses import free_ports
 
 
 class Portal:
     """One data folder and one port; the portal on them may be started, killed and started again."""
 
     def __init__(self, data_dir: Path) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        ports = free_ports(("PORT", "INGEST_PORT"))
+        self.url = f"http://127.0.0.1:{ports['PORT']}"
+        self.ingest_url = f"http://127.0.0.1:{ports['INGEST_PORT']}"
         self.data_dir = data_dir
         self.password = ""
-        self.environment = {**os.environ, "DATA_DIR": str(data_dir), "PORT": str(port)}
-        self._port = str(port)
+        self.environment = {**os.environ, "DATA_DIR": str(data_dir), **ports}
+        self._ports = ports
         self._running = ExitStack()
 
     def start(self) -> None:
         """Return when it serves."""
-        self.up = self._running.enter_context(program("manage.py", "up", data_dir=self.data_dir, PORT=self._port))
+        self.up = self._running.enter_context(program("manage.py", "up", data_dir=self.data_dir, **self._ports))
         until(lambda: self.up.says("Ctrl-C stops everything"))
         if printed := re.search(r"Password: +(\S+)", self.up.output()):
             self.password = printed[1]
@@ -75,7 +74,7 @@ class Portal:
     def post(self, content: bytes) -> int:
         """The status of a POST to the pipeline."""
         request = urllib.request.Request(
-            f"{self.url}/api/pipeline", content, headers={"Content-Type": "application/json"}
+            f"{self.ingest_url}/api/pipeline", content, headers={"Content-Type": "application/json"}
         )
         return int(urllib.request.urlopen(request, timeout=10).status)
 

@@ -28,7 +28,7 @@ def test_pipeline_carries_the_runs_of_a_tool_to_the_overview(portal: Portal, tmp
     (home / ".notes").mkdir(parents=True)
     user_id = str(uuid.uuid4())
     (home / ".notes/diagnostics.json").write_text(json.dumps({"telemetryEnabled": True, "userId": user_id}))
-    environment = {"HOME": str(home), "NOTES_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}
+    environment = {"HOME": str(home), "NOTES_TELEMETRY_ENDPOINT": f"{portal.ingest_url}/api/pipeline"}
 
     def notes(*arguments: str) -> int:
         command = [sys.executable, str(EXAMPLES / example), *arguments]

@@ -5,7 +5,9 @@ Fails: ImproperlyConfigured, naming the variable. Next: settings.py
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -76,6 +78,21 @@ def url(*schemes: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def rate(value: str) -> tuple[int, int] | None:
+    """A rate such as `20/s`, `1200/min` or `5000/h`, as events and seconds; None for `off`. Raises ValueError."""
+    if value == "off":
+        return None
+    written = re.fullmatch(r"([1-9][0-9]{0,9})/(s|min|h)", value)
+    if not written:
+        raise ValueError(f"{value!r} is neither a rate such as 1200/min (or /s, /h) nor off")
+    return int(written[1]), {"s": 1, "min": 60, "h": 3600}[written[2]]
+
+
+def networks(value: str) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks, separated by commas: `10.0.0.0/8, ::1`. Raises ValueError."""
+    return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
 
 
 def log_level(value: str) -> str:

@@ -25,6 +25,7 @@ except OSError as error:
     raise ImproperlyConfigured(f"DATA_DIR: cannot use {DATA_DIR}: {error.strerror}") from error
 env = Environment(os.environ, fallback=_embedded)
 PORT = env.parsed("PORT", environment.port, "8000")  # where `manage.py up` serves the portal
+INGEST_PORT = env.parsed("INGEST_PORT", environment.port, str(PORT + 1))  # and where it receives events
 
 # -- Secrets ----------------------------------------------------------------------------------------------------------
 
@@ -36,6 +37,11 @@ IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids th
 REDIS_URL = env.parsed("REDIS_URL", environment.url("redis", "rediss"))
 EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request; above: 413
 BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request, as sent and inflated; above: 413
+# A minute's events at once, and each allowed again in its share of the minute; or `off`. Above: 429
+INGEST_RATE_PER_ADDRESS = env.parsed("INGEST_RATE_PER_ADDRESS", environment.rate, "1200/min")  # of IPv6 the /64
+INGEST_RATE_PER_INSTALLATION = env.parsed("INGEST_RATE_PER_INSTALLATION", environment.rate, "1200/min")  # by userId
+TRUSTED_PROXIES = env.parsed("TRUSTED_PROXIES", environment.networks, "")  # whose X-Forwarded-For is believed
+NEW_NAMES_PER_DAY = env.positive("NEW_NAMES_PER_DAY", 200)  # unseen commands, models, …, of each kind; above: `other`
 BUFFER_MAX_ROWS = env.positive("BUFFER_MAX_ROWS", 1_000_000)  # events waiting for the archive; above: 503
 BUFFER_MAX_BYTES = env.positive(
     "BUFFER_MAX_BYTES", 512 * 1_048_576
@@ -176,6 +182,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {
+        # While Redis is away each event is answered so: round_trip.py says it once.
+        "no_503": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.status_code != 503}
+    },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain"},
         "null": {"class": "logging.NullHandler"},
@@ -184,7 +194,7 @@ LOGGING = {
     "loggers": {
         "django": {"level": "WARNING"},
         # These quote what a stranger put into a path or a Host header.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["no_503"]},
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
         "celery": {"level": "WARNING"},
     },

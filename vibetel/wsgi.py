@@ -1,4 +1,4 @@
-"""The WSGI entry point: ingest and admin in one process."""
+"""The portal's WSGI entry point; that of the process which receives events is ingest_wsgi.py."""
 
 import os
 

@@ -33,7 +33,7 @@ def main() -> int:
         folder = Path(name)
         portal = Portal(folder / "portal")
         served = conditions.of_endpoints(urls)
-        at_portal = conditions.both_homes("this project's portal", portal.url, "no events")
+        at_portal = conditions.both_homes("this project's portal", portal.ingest_url, "no events")
         with tqdm(total=(2 + len(served) + len(at_portal)) * asked.runs + asked.herd, unit="run") as bar:
 
             def measure(condition: Condition, program: Program) -> Row:

@@ -93,7 +93,7 @@ def run_at_once(
 def _start(portal: Portal, home: Path, number: int, *, killed: bool) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", _RUN, str(number), "killed" if killed else ""],
-        env=environment(home, {"VIBE_TOOLS_TELEMETRY_ENDPOINT": f"{portal.url}/api/pipeline"}),
+        env=environment(home, {"VIBE_TOOLS_TELEMETRY_ENDPOINT": f"{portal.ingest_url}/api/pipeline"}),
         cwd=home,
     )
 

@@ -116,6 +116,7 @@ def test_show_prints_the_events_that_wait(spool: Spool) -> None:
 
 
 @pytest.mark.usefixtures("empty_buffer")
+@pytest.mark.urls("vibetel.ingest_urls")
 def test_flush_delivers_and_show_prints_what_was_sent(spool: Spool, live_server: LiveServer) -> None:
     waiting = spool.waiting()
     assert said("--endpoint", f"{live_server.url}/api/pipeline", "flush") == "accepted: 2, refused: 0, waiting: 0\n"

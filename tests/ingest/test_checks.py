@@ -215,7 +215,7 @@ def test_check_keeps_listed_options_only_and_counts_the_others() -> None:
         "reasoningEffort": "high",
     }
     assert b"secret" not in verdict.line
-    assert checked.dropped == {"fields": 2, "options": 1, "options.timeout": 1}
+    assert checked.dropped == {"field:note": 1, "field:errorMessage": 1, "option:query": 1, "option:timeout": 1}
 
 
 def test_check_lets_free_text_pass_in_no_option() -> None:

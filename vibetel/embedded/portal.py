@@ -1,6 +1,6 @@
-"""Portal: the whole of it on one machine, as one supervised tree: servers, then web, worker and beat.
+"""Portal: the whole of it on one machine, as one supervised tree: servers, then web, ingest, worker and beat.
 
-In: the data folder, the port, the process environment. Out: lines to `say`, until a signal ends it.
+In: the data folder, the ports, the process environment. Out: lines to `say`, until a signal ends it.
 Fails: PortTaken, AlreadyRunning, StartFailed, AddressesDamaged. Next: the URL it prints
 
 It never asks the servers itself: ports may have been replaced after this process read its settings. What asks them
@@ -35,21 +35,22 @@ class PortTaken(Exception):
     """The portal's port cannot be listened on."""
 
 
-def up(data_dir: Path, port: int, then: list[str], say: Callable[[str], None]) -> None:
+def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callable[[str], None]) -> None:
     """Runs the portal until SIGINT, SIGTERM or SIGHUP; once it serves, runs the commands of `then`."""
     supervisor = Supervisor(data_dir, say)
     supervisor.catch_signals()
-    with supervisor, _port_held(port):
+    with supervisor, _port_held(port, "PORT"), _port_held(ingest_port, "INGEST_PORT"):
         try:
             if lacking := _lacking_keys(os.environ):
                 raise StartFailed(f"ARCHIVE_BUCKET is set, but {', '.join(lacking)} not")
             supervisor.start(servers.needed(data_dir, os.environ))
             supervisor.run(_manage(data_dir, "migrate", "--noinput"))
-            supervisor.start(_portal(data_dir, port))
+            supervisor.start(_portal(data_dir, port, ingest_port))
             supervisor.run_on_terminal(_manage(data_dir, "create_administrator"))
             if missing := _missing(port):
                 say(f"\nNot ready: {' and '.join(missing)} cannot be reached. See http://127.0.0.1:{port}/readyz")
             say(f"\nThe portal is at http://127.0.0.1:{port}/ and its admin at http://127.0.0.1:{port}/admin/")
+            say(f"Events go to http://127.0.0.1:{ingest_port}/api/pipeline")
             say(f"Logs are in {data_dir / 'log'}. Ctrl-C stops everything.")
             for command in then:
                 if status := supervisor.run_on_terminal(_manage(data_dir, *shlex.split(command))):
@@ -67,7 +68,7 @@ def _lacking_keys(given: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _port_held(port: int) -> Iterator[None]:
+def _port_held(port: int, variable: str) -> Iterator[None]:
     """Keep the port from other portals of this user, whose granian would listen beside ours and take half the events.
 
     To be entered under the supervisor's lock: until then a worker that outlived its portal may still have the port.
@@ -82,7 +83,7 @@ def _port_held(port: int) -> Iterator[None]:
             free = is_free(port)
         if not free:
             raise PortTaken(
-                f"cannot listen on 127.0.0.1:{port}: end the program that does, or set PORT to another number"
+                f"cannot listen on 127.0.0.1:{port}: end the program that does, or set {variable} to another number"
             )
         yield
 
@@ -91,7 +92,17 @@ def _manage(data_dir: Path, *arguments: str) -> Child:
     return Child(arguments[0], [sys.executable, "manage.py", *arguments], _environment(data_dir), folder=CHECKOUT)
 
 
-def _portal(data_dir: Path, port: int) -> list[Child]:
+def wsgi_server(application: str, port: int) -> list[str]:
+    """The command that serves a WSGI application on a port of this machine."""
+    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
+    # threads. In production a proxy in front reads bodies to their end before it passes them on.
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--blocking-threads", "32", "--no-ws", application),
+    ]
+
+
+def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     schedule = data_dir / "beat-schedule"
     celery = [sys.executable, "-m", "celery", "-A", "vibetel"]
 
@@ -100,12 +111,8 @@ def _portal(data_dir: Path, port: int) -> list[Child]:
         for file in data_dir.glob(f"{schedule.name}*"):
             file.unlink()
 
-    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
-    # threads. In production a proxy in front reads bodies to their end before it passes them on.
-    web = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "32", "--no-ws", "vibetel.wsgi:application"),
-    ]
+    web = wsgi_server("vibetel.wsgi:application", port)
+    ingest = wsgi_server("vibetel.ingest_wsgi:application", ingest_port)
     worker = [
         *(*celery, "worker", "--pool", "threads", "--concurrency", "4"),
         *("--without-mingle", "--without-gossip"),
@@ -114,6 +121,7 @@ def _portal(data_dir: Path, port: int) -> list[Child]:
     environment = _environment(data_dir)
     return [
         Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
+        Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
         Child("worker", worker, environment, folder=CHECKOUT),
         Child("beat", beat, environment, prepare=forget_schedule, folder=CHECKOUT),
     ]

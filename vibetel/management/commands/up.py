@@ -22,8 +22,9 @@ class Command(BaseCommand):
 
     help = (
         "Runs the whole portal on this machine until Ctrl-C: PostgreSQL, Valkey and S3 out of DATA_DIR, then web, "
-        "worker and beat, on http://127.0.0.1:PORT. DATABASE_URL, REDIS_URL and ARCHIVE_BUCKET each replace one of "
-        "the servers. After any end, a kill -9 included, it starts again with nothing lost."
+        "ingest, worker and beat. Dashboards are on http://127.0.0.1:PORT, events go to INGEST_PORT. DATABASE_URL, "
+        "REDIS_URL and ARCHIVE_BUCKET each replace one of the servers. After any end, a kill -9 included, it starts "
+        "again with nothing lost."
     )
     requires_system_checks = []
 
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         if _missing:
             raise CommandError(f"{_missing} is not installed: pip install -r requirements-embedded.txt")
         try:
-            portal.up(settings.DATA_DIR, settings.PORT, then, self._say)
+            portal.up(settings.DATA_DIR, settings.PORT, settings.INGEST_PORT, then, self._say)
         except (portal.PortTaken, AlreadyRunning, AddressesDamaged, StartFailed) as error:
             raise CommandError(str(error)) from error
 

@@ -1,0 +1,129 @@
+"""Round trip: one script in Redis for one request, which never waits longer than a second for it.
+
+In: a script of lua/, its keys and arguments. Out: what the script answers.
+Fails: RedisAway, quickly. Next: buffer.py, names.py
+
+redis-py's connections without its pool and its calls, which cost more than all else that a request does
+(docs/performance.md): one connection a thread, kept, and commands packed by hiredis.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import redis
+from django.conf import settings
+
+# Together less than a second, so that no request hangs longer.
+_OPEN_STEP_SECONDS = 0.2  # each of the connection, the login and the loading of scripts
+_ANSWER_SECONDS = 0.5
+# A script that could not run by then must not run later, when nobody waits for its answer: it would keep an event that
+# was answered 503. The rest of the wait is for the way back.
+_START_SECONDS = 0.3
+# After it was away Redis is asked again so often; who comes meanwhile is told at once.
+_PAUSE_SECONDS = 0.5
+
+_SCRIPTS = {name: (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes() for name in ("push", "admit")}
+
+
+class RedisAway(Exception):
+    """Redis did not answer in time, or not with success.
+
+    Where it may have run the script all the same, `unsure_until_ms` is when it had to begin by its own clock, else 0.
+    """
+
+    def __init__(self, reason: str, *, unsure_until_ms: int = 0) -> None:
+        super().__init__(reason)
+        self.unsure_until_ms = unsure_until_ms
+
+
+class _Line:
+    """A connection with the scripts loaded, and what Redis's clock said when it was opened."""
+
+    def __init__(self) -> None:
+        pool: Any = redis.ConnectionPool.from_url(
+            settings.REDIS_URL,
+            socket_timeout=_OPEN_STEP_SECONDS,
+            socket_connect_timeout=_OPEN_STEP_SECONDS,
+            retry=None,
+            driver_info=None,
+        )
+        began = time.monotonic()
+        self.connection: Any = pool.make_connection()
+        self.connection.connect()
+        commands = [_packed(b"SCRIPT", b"LOAD", source) for source in _SCRIPTS.values()]
+        self.connection.send_packed_command([*commands, _packed(b"TIME")], check_health=False)
+        self.digests: dict[str, bytes] = {name: self.connection.read_response() for name in _SCRIPTS}
+        seconds, microseconds = self.connection.read_response()
+        # Taken as if Redis had answered at once: never ahead of its clock.
+        self._clock_offset_ms = int(seconds) * 1000 + int(microseconds) / 1000 - time.monotonic() * 1000
+        self.opened_late = time.monotonic() - began > _OPEN_STEP_SECONDS
+
+    def is_dead(self) -> bool:
+        """Whether Redis has hung up, so that nothing needs to be sent to find out."""
+        try:
+            return bool(self.connection.can_read(0))  # nothing is owed to us: what can be read is the end
+        except redis.ConnectionError:
+            return True
+
+    def start_by_ms(self) -> int:
+        """By Redis's clock, until when a script sent now may begin."""
+        return int((time.monotonic() + _START_SECONDS) * 1000 + self._clock_offset_ms)
+
+    def ask(self, command: bytes) -> Any:
+        self.connection.send_packed_command([command], check_health=False)
+        return self.connection.read_response(timeout=_ANSWER_SECONDS)
+
+
+_kept = threading.local()
+_away_until = 0.0  # by the monotonic clock; of this process
+
+
+def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int | float]) -> Any:
+    """Run a script of lua/; its first argument is the time, by Redis's clock in ms, from which on it must not.
+
+    Raises RedisAway.
+    """
+    if time.monotonic() < _away_until:
+        raise RedisAway("a moment ago")
+    line: _Line | None = getattr(_kept, "line", None)
+    start_by_ms = 0
+    try:
+        if line is None or line.is_dead():
+            _kept.line = None
+            line = _kept.line = _Line()
+            if line.opened_late:
+                raise RedisAway("slow to connect")  # but connected, for the next request
+        start_by_ms = line.start_by_ms()
+        answer = line.ask(_packed(b"EVALSHA", line.digests[script], len(keys), *keys, start_by_ms, *arguments))
+    except redis.ResponseError as error:
+        _kept.line = None  # also NOSCRIPT: a new line loads them
+        raise RedisAway(str(error).partition(" ")[0]) from error
+    except (redis.RedisError, OSError) as error:
+        _kept.line = None
+        _pause()
+        raise RedisAway(type(error).__name__, unsure_until_ms=start_by_ms) from error
+    if answer == b"late":  # or its clock was set: a new line reads it again
+        _kept.line = None
+        raise RedisAway("late")
+    return answer
+
+
+def _packed(*parts: bytes | str | int | float) -> bytes:
+    # The stub knows commands of one part only.
+    return hiredis.pack_command(parts)  # type: ignore[arg-type,no-any-return]
+
+
+def _pause() -> None:
+    global _away_until
+    _away_until = time.monotonic() + _PAUSE_SECONDS
+
+
+def forget() -> None:
+    """Start anew: the next call of this thread connects."""
+    global _away_until
+    _kept.line = None
+    _away_until = 0.0

@@ -1,0 +1,120 @@
+"""Throttles: who is limited, and how fast.
+
+In: a request's META, or what a body held. Out: a sender's key, charges for the buffer's script, waits in seconds.
+Next: buffer.py, which checks the charges in the step that appends
+
+A rate such as 1200/min is a bucket: a minute's events at once, and each taken back in its 50 ms. An address is known
+only by a hash whose key changes each day; it is neither stored nor logged.
+"""
+
+import hashlib
+import ipaddress
+import math
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+# What begins a further so many bytes counts as one event more: the work for a body goes with its length.
+BYTES_PER_EVENT = 2048
+
+_REMEMBERED_MAX = 10_000
+_ADDRESS = "{vibetel}:rate:address:"
+_INSTALLATION = "{vibetel}:rate:installation:"
+
+
+class Charge(NamedTuple):
+    """What a body costs one sender: the key of its bucket, events, and the bucket's pace and size in ms."""
+
+    key: str
+    cost: int
+    interval_ms: float
+    burst_ms: float
+
+
+class RememberedThrottle(BaseThrottle):
+    """Refuses an address that the buffer's script found limited, until it may come again: its body is not read."""
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Whether the address may come, as far as this process knows. Its key is the view's `sender` from then on."""
+        view.sender = sender_key(request.META)
+        until = _limited_until.get(view.sender)
+        self._seconds = until - time.monotonic() if until else 0.0
+        return self._seconds <= 0
+
+    def wait(self) -> float:
+        """Seconds until it may."""
+        return self._seconds
+
+
+def sender_key(meta: Mapping[str, Any]) -> str:
+    """The bucket of who sends: a hash of an IPv4 address, or of the /64 that an IPv6 address is in."""
+    key = _day_key(int(time.time()) // 86_400)
+    return _ADDRESS + hashlib.blake2b(_network(_sender(meta)).encode(), key=key, digest_size=12).hexdigest()
+
+
+def charges(sender: str, installations: Mapping[str, int], *, events: int, body_bytes: int) -> list[Charge]:
+    """What a body costs: its sender all of it, each installation its own events."""
+    found = []
+    if rate := settings.INGEST_RATE_PER_ADDRESS:
+        found.append(_charge(rate, sender, max(events, math.ceil(body_bytes / BYTES_PER_EVENT), 1)))
+    if rate := settings.INGEST_RATE_PER_INSTALLATION:
+        found += [_charge(rate, _INSTALLATION + name, count) for name, count in installations.items()]
+    return found
+
+
+def remember(charge: Charge, wait_ms: float) -> None:
+    """Note that a charge was too much: if it is an address's, until one event of it could pass."""
+    wait_ms -= (charge.cost - 1) * charge.interval_ms
+    if charge.key.startswith(_ADDRESS) and wait_ms > 0:
+        if len(_limited_until) >= _REMEMBERED_MAX:
+            _limited_until.clear()  # who is still limited hears so from the script again
+        _limited_until[charge.key] = time.monotonic() + wait_ms / 1000
+
+
+def forget() -> None:
+    """Know nobody, as a new process does."""
+    _limited_until.clear()
+
+
+_limited_until: dict[str, float] = {}
+
+
+def _charge(rate: tuple[int, int], key: str, cost: int) -> Charge:
+    events, seconds = rate
+    return Charge(key, cost, 1000 * seconds / events, 1000.0 * seconds)
+
+
+@lru_cache(maxsize=2)
+def _day_key(day: int) -> bytes:
+    return hashlib.blake2b(f"addresses of day {day}".encode(), key=settings.SECRET_KEY.encode()[:64]).digest()
+
+
+def _network(address: str) -> str:
+    if ":" not in address:
+        return address
+    parsed = ipaddress.IPv6Address(address)
+    return str(parsed.ipv4_mapped or int(parsed) >> 64)
+
+
+def _sender(meta: Mapping[str, Any]) -> str:
+    """The address that the nearest proxy of ours saw; where no proxy of ours is connected, the one that is."""
+    address = str(meta.get("REMOTE_ADDR", ""))
+    if settings.TRUSTED_PROXIES:
+        hops = str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+        # From the right: what is further left than an address that we do not know may be invented.
+        while hops and _is_trusted(address):
+            try:
+                address = str(ipaddress.ip_address(hops.pop().strip()))
+            except ValueError:
+                break
+    return address
+
+
+def _is_trusted(address: str) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in settings.TRUSTED_PROXIES)
