@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import NamedTuple, cast
 
 import redis
 from django.conf import settings
@@ -22,7 +22,6 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from ingest import round_trip
-from ingest.throttles import Charge
 
 # One hash tag, so that every script finds all of its keys on one node of a cluster.
 STREAM = "{vibetel}:events"
@@ -39,6 +38,15 @@ DROPPED_NAMES_MAX = 200
 _SEALS_PER_CALL = 50
 
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]  # what XRANGE answers; redis-py's types also allow for decoded text
+
+
+class Charge(NamedTuple):
+    """What a body costs one sender: the key of its bucket, events, and the bucket's pace and size in ms."""
+
+    key: str
+    cost: int
+    interval_ms: float
+    burst_ms: float
 
 
 class BufferUnavailable(Exception):

@@ -7,6 +7,7 @@ redis-py's connections without its pool and its calls, which cost more than all 
 (docs/performance.md): one connection a thread, kept, and commands packed by hiredis.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ _START_SECONDS = 0.3
 _PAUSE_SECONDS = 0.5
 
 _SCRIPTS = {name: (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes() for name in ("push", "admit")}
+
+
+logger = logging.getLogger(__name__)
 
 
 class RedisAway(Exception):
@@ -79,7 +83,9 @@ class _Line:
 
 
 _kept = threading.local()
-_away_until = 0.0  # by the monotonic clock; of this process
+# Of this process: is Redis away, and until when (monotonic clock) is it not asked again?
+_is_away = False
+_away_until = 0.0
 
 
 def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int | float]) -> Any:
@@ -101,14 +107,16 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
         answer = line.ask(_packed(b"EVALSHA", line.digests[script], len(keys), *keys, start_by_ms, *arguments))
     except redis.ResponseError as error:
         _kept.line = None  # also NOSCRIPT: a new line loads them
-        raise RedisAway(str(error).partition(" ")[0]) from error
+        raise RedisAway(type(error).__name__) from error
     except (redis.RedisError, OSError) as error:
         _kept.line = None
-        _pause()
+        _note_away(error)
         raise RedisAway(type(error).__name__, unsure_until_ms=start_by_ms) from error
     if answer == b"late":  # or its clock was set: a new line reads it again
         _kept.line = None
         raise RedisAway("late")
+    if _is_away:
+        _note_back()
     return answer
 
 
@@ -117,13 +125,20 @@ def _packed(*parts: bytes | str | int | float) -> bytes:
     return hiredis.pack_command(parts)  # type: ignore[arg-type,no-any-return]
 
 
-def _pause() -> None:
-    global _away_until
-    _away_until = time.monotonic() + _PAUSE_SECONDS
+def _note_away(error: Exception) -> None:
+    global _is_away, _away_until
+    if not _is_away:
+        logger.warning("Redis is away (%s): events are answered 503", type(error).__name__)
+    _is_away, _away_until = True, time.monotonic() + _PAUSE_SECONDS
+
+
+def _note_back() -> None:
+    global _is_away
+    _is_away = False
+    logger.warning("Redis answers again")
 
 
 def forget() -> None:
     """Start anew: the next call of this thread connects."""
-    global _away_until
-    _kept.line = None
-    _away_until = 0.0
+    global _is_away, _away_until
+    _kept.line, _is_away, _away_until = None, False, 0.0

@@ -8,16 +8,18 @@ only by a hash whose key changes each day; it is neither stored nor logged.
 """
 
 import hashlib
-import ipaddress
 import math
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+from ingest.buffer import Charge
 
 # What begins a further so many bytes counts as one event more: the work for a body goes with its length.
 BYTES_PER_EVENT = 2048
@@ -25,15 +27,6 @@ BYTES_PER_EVENT = 2048
 _REMEMBERED_MAX = 10_000
 _ADDRESS = "{vibetel}:rate:address:"
 _INSTALLATION = "{vibetel}:rate:installation:"
-
-
-class Charge(NamedTuple):
-    """What a body costs one sender: the key of its bucket, events, and the bucket's pace and size in ms."""
-
-    key: str
-    cost: int
-    interval_ms: float
-    burst_ms: float
 
 
 class RememberedThrottle(BaseThrottle):
@@ -95,9 +88,9 @@ def _day_key(day: int) -> bytes:
 
 
 def _network(address: str) -> str:
-    if ":" not in address:
-        return address
-    parsed = ipaddress.IPv6Address(address)
+    parsed = _parsed(address) if ":" in address else None
+    if not isinstance(parsed, IPv6Address):
+        return address  # also of what is no address, such as a Unix socket's peer
     return str(parsed.ipv4_mapped or int(parsed) >> 64)
 
 
@@ -107,14 +100,18 @@ def _sender(meta: Mapping[str, Any]) -> str:
     if settings.TRUSTED_PROXIES:
         hops = str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")
         # From the right: what is further left than an address that we do not know may be invented.
-        while hops and _is_trusted(address):
-            try:
-                address = str(ipaddress.ip_address(hops.pop().strip()))
-            except ValueError:
-                break
+        while hops and _is_trusted(address) and _parsed(nearer := hops.pop().strip()):
+            address = nearer
     return address
 
 
 def _is_trusted(address: str) -> bool:
-    parsed = ipaddress.ip_address(address)
-    return any(parsed in network for network in settings.TRUSTED_PROXIES)
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in settings.TRUSTED_PROXIES)
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None

@@ -5,7 +5,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest import checks
+from ingest import buffer, checks
 from ingest.checks import Accepted
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -44,3 +44,9 @@ def line(received_at: datetime = NOON, **changes: Any) -> bytes:
     ).verdicts
     assert isinstance(verdict, Accepted), verdict
     return verdict.line
+
+
+def waiting_lines() -> list[bytes]:
+    """The lines in the buffer, in order; they are sealed by this."""
+    buffer.seal_due(max_age_ms=0)
+    return [line for seal in buffer.sealed() for line in buffer.lines(seal)]

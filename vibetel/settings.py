@@ -47,6 +47,8 @@ BUFFER_MAX_BYTES = env.positive(
     "BUFFER_MAX_BYTES", 512 * 1_048_576
 )  # their lines' bytes, at most half of Redis's memory
 
+METRICS_TOKEN = env.text("METRICS_TOKEN", "")  # who sends it as bearer token may read /metrics; else this machine only
+
 # -- Batch and archive ------------------------------------------------------------------------------------------------
 
 BATCH_MAX_ROWS = env.positive("BATCH_MAX_ROWS", 100)

@@ -1,14 +1,15 @@
-"""URLs of the portal: health, and the dashboards under /admin/. Events go to another process: ingest_urls.py."""
+"""URLs of the portal: health, metrics, the dashboards under /admin/. Another process takes events: ingest_urls.py."""
 
 from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from vibetel import health
+from vibetel import health, metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     path("admin/", admin.site.urls),
 ]

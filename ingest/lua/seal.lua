@@ -9,6 +9,19 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local sealed_until = redis.call('HGET', KEYS[2], 'sealed_until') or '0-0'
 local made = 0
 
+-- A look is due every second. After a gap Redis itself may have been away, and senders that got no answer take back what
+-- they were not told to be there (withdraw.lua): two seconds are left to them.
+local looked_ms = tonumber(redis.call('HGET', KEYS[2], 'looked_ms') or now_ms)
+local held_until_ms = tonumber(redis.call('HGET', KEYS[2], 'held_until_ms') or '0')
+redis.call('HSET', KEYS[2], 'looked_ms', now_ms)
+if now_ms - looked_ms > 3000 then
+  held_until_ms = now_ms + 2000
+  redis.call('HSET', KEYS[2], 'held_until_ms', held_until_ms)
+end
+if max_age_ms > 0 and held_until_ms > now_ms and held_until_ms <= now_ms + 2000 then
+  return 0
+end
+
 while made < max_seals do
   local entries = redis.call('XRANGE', KEYS[1], '(' .. sealed_until, '+', 'COUNT', max_rows)
   if #entries == 0 then

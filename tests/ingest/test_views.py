@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from ingest import buffer
 from ingest.views import BodyParser, BodyTooLarge
-from tests.events import body, event
+from tests.events import body, event, waiting_lines
 
 pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.urls("vibetel.ingest_urls")]
 
@@ -33,8 +33,7 @@ def post_encoded(content: bytes, encoding: str) -> Any:
 
 
 def waiting_event_ids() -> list[str]:
-    buffer.seal_due(max_age_ms=0)
-    return [json.loads(line)["eventId"] for seal in buffer.sealed() for line in buffer.lines(seal)]
+    return [json.loads(line)["eventId"] for line in waiting_lines()]
 
 
 def assert_refused_whole(answer: Any, status: int, reason: str) -> None:

@@ -92,14 +92,9 @@ def _manage(data_dir: Path, *arguments: str) -> Child:
     return Child(arguments[0], [sys.executable, "manage.py", *arguments], _environment(data_dir), folder=CHECKOUT)
 
 
-def wsgi_server(application: str, port: int) -> list[str]:
-    """The command that serves a WSGI application on a port of this machine."""
-    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
-    # threads. In production a proxy in front reads bodies to their end before it passes them on.
-    return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "32", "--no-ws", application),
-    ]
+def ingest_command(port: int) -> list[str]:
+    """The command that serves the endpoint for events on a port of this machine."""
+    return _wsgi_server("vibetel.ingest_wsgi:application", port)
 
 
 def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
@@ -111,8 +106,8 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
         for file in data_dir.glob(f"{schedule.name}*"):
             file.unlink()
 
-    web = wsgi_server("vibetel.wsgi:application", port)
-    ingest = wsgi_server("vibetel.ingest_wsgi:application", ingest_port)
+    web = _wsgi_server("vibetel.wsgi:application", port)
+    ingest = ingest_command(ingest_port)
     worker = [
         *(*celery, "worker", "--pool", "threads", "--concurrency", "4"),
         *("--without-mingle", "--without-gossip"),
@@ -124,6 +119,15 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
         Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
         Child("worker", worker, environment, folder=CHECKOUT),
         Child("beat", beat, environment, prepare=forget_schedule, folder=CHECKOUT),
+    ]
+
+
+def _wsgi_server(application: str, port: int) -> list[str]:
+    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
+    # threads. In production a proxy in front reads bodies to their end before it passes them on.
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--blocking-threads", "32", "--no-ws", application),
     ]
 
 

@@ -1,0 +1,100 @@
+"""Metrics: the books of ingest, in Prometheus's words, for whom they are meant."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django.fixtures import Settings
+
+from ingest import tally
+from tests.events import body, event
+
+pytestmark = pytest.mark.usefixtures("empty_buffer")
+
+
+@pytest.fixture
+def posted(empty_buffer: None, settings: Settings) -> None:
+    """Three accepted, one rejected, nine limited."""
+    settings.ROOT_URLCONF = "vibetel.ingest_urls"
+    for content in (body(event(note=1)), body(event(model="no model!")), body(event(duration=-1))):
+        Client().post("/api/pipeline", content, content_type="application/json")
+    settings.INGEST_RATE_PER_ADDRESS = (1, 3600)
+    for content in (body(event()), body(*[event() for _ in range(9)])):
+        Client().post("/api/pipeline", content, content_type="application/json", REMOTE_ADDR="203.0.113.9")
+    settings.ROOT_URLCONF = "vibetel.urls"
+    tally.flush()
+
+
+def asked(**how: Any) -> Any:
+    return Client(**how).get("/metrics")
+
+
+def samples(text: str) -> dict[str, float]:
+    families: list[Metric] = list(text_string_to_metric_families(text))
+    return {
+        sample.name + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+@pytest.mark.usefixtures("posted")
+def test_metrics_tell_the_books_of_ingest() -> None:
+    answer = asked()
+    assert answer.status_code == 200
+    found = samples(answer.content.decode())
+    assert found["vibetel_events_received_total"] == 13
+    assert found["vibetel_events_accepted_total"] == 3
+    assert found["vibetel_events_rejected_total reason=bad_value"] == 1
+    assert found["vibetel_events_limited_total"] == 9
+    assert found["vibetel_events_unavailable_total"] == 0
+    assert found["vibetel_dropped_total kind=field name=note"] == 1
+    assert found["vibetel_dropped_total kind=odd name=model"] == 1
+    assert found["vibetel_buffer_rows"] == 3
+
+
+@pytest.mark.usefixtures("posted")
+def test_metrics_have_a_histogram_of_latencies_by_status() -> None:
+    found = samples(asked().content.decode())
+    name = "vibetel_request_duration_seconds"
+    assert {status: found[f"{name}_count status={status}"] for status in (202, 400, 429)} == {202: 3, 400: 1, 429: 1}
+    buckets = [value for key, value in found.items() if key.startswith(f"{name}_bucket") and "status=202" in key]
+    assert len(buckets) == len(tally.LATENCY_BOUNDS_MS) + 1
+    assert buckets == sorted(buckets)
+    assert found[f"{name}_sum status=202"] > 0
+
+
+def test_metrics_are_for_this_machine_only() -> None:
+    assert asked().status_code == 200
+    assert asked(REMOTE_ADDR="::1").status_code == 200
+    assert asked(REMOTE_ADDR="203.0.113.1").status_code == 403
+    assert asked(headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403  # a proxy asks for somebody
+
+
+def test_metrics_are_for_who_has_the_token(settings: Settings) -> None:
+    settings.METRICS_TOKEN = "secret"
+    assert asked(headers={"Authorization": "Bearer secret"}, REMOTE_ADDR="203.0.113.1").status_code == 200
+    for given in (
+        {},
+        {"Authorization": "Bearer other"},
+        {"Authorization": "secret"},
+        {"Authorization": "Bearer sécret"},
+    ):
+        answer = asked(headers=given)
+        assert answer.status_code == 401
+        assert answer["WWW-Authenticate"] == "Bearer"
+
+
+def test_metrics_say_that_redis_is_away(redis_away: None) -> None:
+    assert asked().status_code == 503
+
+
+def test_every_metric_is_documented() -> None:
+    families = text_string_to_metric_families(asked().content.decode())
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    page = (Path(__file__).parent.parent.parent / "docs/endpoint.md").read_text()
+    assert names == set(re.findall(r"^\| `(vibetel_\w+)`", page, re.MULTILINE))

@@ -1,0 +1,112 @@
+"""Metrics: the counters of ingest in Prometheus's text format, at GET /metrics.
+
+They are Redis's, so any web process answers for all of them, and a restart loses none. What has not been counted by an
+append is there within a second (ingest/tally.py).
+"""
+
+import hmac
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from ingest import buffer, tally
+
+_BOUNDS = [*(str(ms / 1000) for ms in tally.LATENCY_BOUNDS_MS), "+Inf"]
+_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA")
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """200 with the metrics; 401 and 403 for who may not see them; 503 where Redis is away."""
+    if refusal := _refusal(request):
+        return refusal
+    registry = CollectorRegistry()
+    try:
+        registry.register(_Ingest())
+        return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    except buffer.BufferUnavailable:
+        return HttpResponse("Redis is away.\n", status=503, content_type="text/plain")
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "")
+        if hmac.compare_digest(given.encode(), f"Bearer {settings.METRICS_TOKEN}".encode()):
+            return None
+        text = "Send METRICS_TOKEN as a bearer token.\n"
+        return HttpResponse(text, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
+    if _is_this_machine(request):
+        return None
+    text = "Metrics are shown to this machine only. Set METRICS_TOKEN to let others read them.\n"
+    return HttpResponse(text, status=403, content_type="text/plain")
+
+
+def _is_this_machine(request: HttpRequest) -> bool:
+    """Whether it asks itself, and no proxy asks for somebody else."""
+    if any(name in request.META for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
+
+
+class _Ingest(Collector):
+    def collect(self) -> Iterable[Metric]:
+        counts = buffer.counters()
+        for term, meaning in (
+            ("received", "Events that came; a body that cannot be read is one."),
+            ("accepted", "Events in the buffer, on disk, before they were answered."),
+            ("limited", "Events refused for their rate."),
+            ("unavailable", "Events that could not be kept: buffer full, or Redis away."),
+            ("archived", "Events written to the bucket."),
+        ):
+            yield CounterMetricFamily(f"vibetel_events_{term}", meaning, value=counts.get(term, 0))
+        yield _labelled("vibetel_events_rejected", "Events refused with a reason.", ("reason",), counts, "rejected:")
+        yield _labelled(
+            "vibetel_dropped",
+            "What was left out of accepted events: a field or an option on no list; a name that is odd, or unseen.",
+            ("kind", "name"),
+            buffer.dropped(),
+        )
+        yield GaugeMetricFamily("vibetel_buffer_rows", "Events waiting for the archive.", value=counts["waiting"])
+        oldest_ms = buffer.oldest_waiting_ms()
+        waited_seconds = max(0, buffer.now_ms() - oldest_ms) / 1000 if oldest_ms else 0
+        yield GaugeMetricFamily("vibetel_buffer_oldest_seconds", "How long the oldest waits.", value=waited_seconds)
+        yield _latencies()
+
+
+def _labelled(
+    name: str, meaning: str, labels: tuple[str, ...], counts: dict[str, int], prefix: str = ""
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, meaning, labels=labels)
+    for key, value in sorted(counts.items()):
+        if key.startswith(prefix):
+            family.add_metric(key.removeprefix(prefix).split(":", len(labels) - 1), value)
+    return family
+
+
+def _latencies() -> HistogramMetricFamily:
+    family = HistogramMetricFamily(
+        "vibetel_request_duration_seconds", "How long the view took, by the answer's status.", labels=("status",)
+    )
+    by_status: dict[str, dict[str, int]] = defaultdict(dict)
+    for key, value in sorted(buffer.latencies().items()):
+        status, _, bucket = key.partition(":")
+        by_status[status][bucket] = value
+    for status, found in by_status.items():
+        family.add_metric([status], list(_cumulated(found)), sum_value=found.get("us", 0) / 1_000_000)
+    return family
+
+
+def _cumulated(found: dict[str, int]) -> Iterator[tuple[str, int]]:
+    total = 0
+    for number, bound in enumerate(_BOUNDS):
+        total += found.get(str(number), 0)
+        yield bound, total
