@@ -242,6 +242,27 @@ def latencies() -> dict[str, int]:
         return _integers(cast(dict[bytes, bytes], connection().hgetall(LATENCIES)))
 
 
+def hazards() -> list[str]:
+    """What in Redis's own settings breaks the buffer's promises, as sentences. Raises BufferUnavailable."""
+    with _redis_errors():
+        try:
+            found = connection().config_get("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+        except redis.ResponseError:  # a hosted Redis does not tell
+            return []
+    max_bytes = int(found["maxmemory"] or 0)
+    return [
+        sentence
+        for sentence, holds in (
+            ("appendonly is not yes: a restart of Redis loses what waits", found["appendonly"] != "yes"),
+            ("appendfsync is not always: a crash of Redis loses seconds", found["appendfsync"] != "always"),
+            ("maxmemory-policy is not noeviction: Redis may evict", found["maxmemory-policy"] != "noeviction"),
+            ("maxmemory is 0: Redis may take all memory", max_bytes == 0),
+            ("maxmemory is less than twice BUFFER_MAX_BYTES", 0 < max_bytes < 2 * settings.BUFFER_MAX_BYTES),
+        )
+        if holds
+    ]
+
+
 def note_finished(job: str) -> None:
     """Note that a periodic job just finished; /readyz shows when."""
     with _redis_errors():

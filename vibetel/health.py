@@ -18,11 +18,15 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 where Redis and Postgres answer, else 503; `missing` names what does not, `finished` when jobs last did."""
+    """200 where Redis and Postgres answer, else 503.
+
+    `missing` names what does not, `hazards` what in Redis's settings can lose events, `finished` when jobs last did.
+    """
     missing = []
+    hazards: list[str] = []
     finished: dict[str, int] = {}
     try:
-        finished = buffer.finished()
+        finished, hazards = buffer.finished(), buffer.hazards()
     except buffer.BufferUnavailable:
         missing.append("redis")
     try:
@@ -34,6 +38,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         {
             "ready": not missing,
             "missing": missing,
+            "hazards": hazards,
             "finished": {job: _iso(finished.get(job)) for job in JOBS},
         },
         status=503 if missing else 200,

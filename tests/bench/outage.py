@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -54,36 +55,43 @@ class Seen:
 
 def outage(data_dir: Path, how: How, seconds: float) -> Seen:
     """Senders that never retry, Valkey away for so many seconds, and three more seconds of load."""
-    port = int(free_ports(["ingest"])["ingest"])
-    environment = {**os.environ, "DATA_DIR": str(data_dir), "INGEST_RATE_PER_ADDRESS": "off"}
-    ingest = Child("ingest", ingest_command(port), environment, ready=lambda: _serves(port), folder=CHECKOUT)
     seen, lock, stop = Seen(), threading.Lock(), threading.Event()
+    with serving(data_dir, {"INGEST_RATE_PER_ADDRESS": "off"}) as (port, supervisor):
+        senders = [threading.Thread(target=_send, args=(port, seen, lock, stop)) for _ in range(SENDERS)]
+        for sender in senders:
+            sender.start()
+        time.sleep(_BEFORE_S)
+        valkey = psutil.Process(pid_of(data_dir, "valkey-server") or 0)
+        valkey.send_signal({"frozen": signal.SIGSTOP, "stopped": signal.SIGTERM, "killed": signal.SIGKILL}[how])
+        time.sleep(seconds)  # the supervisor starts it again when it is asked to look, not before
+        if how == "frozen":
+            valkey.send_signal(signal.SIGCONT)
+        accepted, began = len(seen.accepted), time.monotonic()
+        while len(seen.accepted) == accepted and time.monotonic() - began < _RECOVERY_MAX_S:
+            supervisor.tick(0.05)
+        seen.back_after_s = time.monotonic() - began
+        time.sleep(_AFTER_S)
+        stop.set()
+        for sender in senders:
+            sender.join()
+        time.sleep(2)  # the counts that no append carried
+        _read(data_dir, seen)
+    return seen
+
+
+@contextmanager
+def serving(data_dir: Path, given: Mapping[str, str]) -> Iterator[tuple[int, Supervisor]]:
+    """The endpoint's port and its supervisor: an ingest process and Valkey, and nothing that archives."""
+    port = int(free_ports(["ingest"])["ingest"])
+    environment = {**os.environ, "DATA_DIR": str(data_dir), **given}
+    ingest = Child("ingest", ingest_command(port), environment, ready=lambda: _serves(port), folder=CHECKOUT)
     try:
         with Supervisor(data_dir, lambda line: None) as supervisor:
             supervisor.start(servers.needed(data_dir, {"DATABASE_URL": "no", "ARCHIVE_BUCKET": "no"}))
             supervisor.start([ingest])
-            senders = [threading.Thread(target=_send, args=(port, seen, lock, stop)) for _ in range(SENDERS)]
-            for sender in senders:
-                sender.start()
-            time.sleep(_BEFORE_S)
-            valkey = psutil.Process(pid_of(data_dir, "valkey-server") or 0)
-            valkey.send_signal({"frozen": signal.SIGSTOP, "stopped": signal.SIGTERM, "killed": signal.SIGKILL}[how])
-            time.sleep(seconds)  # the supervisor starts it again when it is asked to look, not before
-            if how == "frozen":
-                valkey.send_signal(signal.SIGCONT)
-            accepted, began = len(seen.accepted), time.monotonic()
-            while len(seen.accepted) == accepted and time.monotonic() - began < _RECOVERY_MAX_S:
-                supervisor.tick(0.05)
-            seen.back_after_s = time.monotonic() - began
-            time.sleep(_AFTER_S)
-            stop.set()
-            for sender in senders:
-                sender.join()
-            time.sleep(2)  # the counts that no append carried
-            _read(data_dir, seen)
+            yield port, supervisor
     finally:
         remove(data_dir)
-    return seen
 
 
 def _send(port: int, seen: Seen, lock: threading.Lock, stop: threading.Event) -> None:

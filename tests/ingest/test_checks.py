@@ -57,6 +57,17 @@ def test_check_makes_the_golden_line(path: Path) -> None:
         (b"\xff\xfe", "bad_json"),
         (b'{"data":NaN}', "bad_json"),
         (b"[" * 100_000, "bad_json"),
+        (b'{"data":' + b'{"a":' * 100_000, "bad_json"),
+        (b'{"data":Infinity}', "bad_json"),
+        (b'{"data":-Infinity}', "bad_json"),
+        (b'{"data":1' + b"0" * 5_000 + b"}", "bad_json"),
+        (b'\xef\xbb\xbf{"data":{}}', "bad_json"),  # a byte order mark
+        ('{"data":{}}'.encode("utf-16"), "bad_json"),
+        (b'{"data":"\\ud800"}', "bad_json"),  # half a surrogate pair
+        (b'{"data":"\xed\xa0\x80"}', "bad_json"),  # the same in UTF-8
+        (b'{"data":"\x00"}', "bad_json"),
+        (b'{"data":{"a":1}} {}', "bad_json"),
+        (b"{'data':{}}", "bad_json"),
         (b"{}", "missing_data"),
         (b"[]", "missing_data"),
         (b'"data"', "missing_data"),
@@ -69,6 +80,53 @@ def test_check_refuses_what_is_no_envelope(content: bytes, reason: str) -> None:
     with pytest.raises(BodyRejected) as refusal:
         check(content)
     assert refusal.value.reason == reason
+
+
+def test_check_takes_the_last_of_a_key_that_is_there_twice() -> None:
+    content = body(event(command="repo")).replace(b'"command": "repo"', b'"command": "repo", "command": "plan"')
+    (verdict,) = check(content).verdicts
+    assert isinstance(verdict, Accepted)
+    assert json.loads(verdict.line)["command"] == "plan"
+
+
+@pytest.mark.parametrize("written", [b"1.0", b"1e3", b"1E400", b"-0.0", b"0." + b"1" * 5_000])
+def test_check_takes_no_fraction_for_a_whole_number(written: bytes) -> None:
+    content = body(event(duration=77)).replace(b'"duration": 77', b'"duration": ' + written)
+    assert check(content).verdicts == [Rejected("bad_type", "duration")]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ufeffrepo", "\u202erepo", "re\u0301po", "\U0001f600"])
+def test_check_takes_no_odd_character_in_a_name(text: str) -> None:
+    assert archived(command=text)["command"] == "other"
+
+
+def test_check_hashes_a_user_id_of_any_characters() -> None:
+    assert uuid.UUID(archived(userId="\x00\ufeff\U0001f600")["userId"]).version == 5
+
+
+def test_check_counts_what_it_left_out_of_accepted_events_only() -> None:
+    checked = check(body(event(note=1), event(note=1, duration=-1)))
+    assert checked.dropped == {"field:note": 1}
+
+
+def test_check_counts_events_by_installation_without_placeholders() -> None:
+    same = str(uuid.uuid4())
+    checked = check(body(event(userId=same), event(userId=same), event(userId="anonymous_opt_out")))
+    assert checked.installations == {same: 2}
+
+
+def test_check_folds_what_is_not_admitted_to_other() -> None:
+    checked = checks.check(
+        body(event(model="gpt-4.1", command="plan")),
+        received_at=NOON,
+        identity_hash_key=KEY,
+        events_max_count=1,
+        admit=lambda field, value: field != "model",
+    )
+    (verdict,) = checked.verdicts
+    assert isinstance(verdict, Accepted)
+    assert json.loads(verdict.line)["model"] == "other"
+    assert checked.dropped == {"unseen:model": 1}
 
 
 def test_check_refuses_too_many_events() -> None:

@@ -40,3 +40,23 @@ def test_readyz_does_not_wait_for_a_postgres_that_hangs(empty_buffer: None, sett
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.DATABASE_URL = f"postgresql://portal@127.0.0.1:{silent.getsockname()[1]}/vibetel"
         assert Client().get("/readyz").json()["missing"] == ["postgres"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hazard"),
+    [
+        ("appendfsync", "everysec", "appendfsync is not always: a crash of Redis loses seconds"),
+        ("maxmemory-policy", "allkeys-lru", "maxmemory-policy is not noeviction: Redis may evict"),
+        ("maxmemory", "0", "maxmemory is 0: Redis may take all memory"),
+        ("maxmemory", "500mb", "maxmemory is less than twice BUFFER_MAX_BYTES"),
+    ],
+)
+def test_readyz_names_what_in_redis_can_lose_events(name: str, value: str, hazard: str) -> None:
+    store = buffer.connection()
+    before = store.config_get(name)[name] or ""
+    assert Client().get("/readyz").json()["hazards"] == []
+    store.config_set(name, value)
+    try:
+        assert Client().get("/readyz").json()["hazards"] == [hazard]
+    finally:
+        store.config_set(name, before)
