@@ -9,4 +9,12 @@ MIDDLEWARE = []
 TEMPLATES = []
 DATABASES = {}
 FORCE_SCRIPT_NAME = ""
-REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None}  # nobody logs in here
+REST_FRAMEWORK = {
+    "UNAUTHENTICATED_USER": None,  # nobody logs in here
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "Vibetel: receiving events",
+    "VERSION": "1",
+}

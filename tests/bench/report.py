@@ -44,7 +44,7 @@ def imports(rows: Sequence[Row]) -> str:
     for row in rows:
         times = [*_without(row, "whole"), *_added(row, row.client, "whole"), *_added(row, row.posthog, "whole")]
         lines.append([row.condition.name, str(len(row.client)), *_cells(times)])
-    return _table(names, lines)
+    return table(names, lines)
 
 
 def exits(rows: Sequence[Row]) -> str:
@@ -61,13 +61,13 @@ def exits(rows: Sequence[Row]) -> str:
         times += [_added(row, row.client, "whole")[0], *_added(row, row.posthog, "exit")]
         times += [_added(row, row.posthog, "whole")[0]]
         lines.append([*name, str(len(row.client)), *_cells(times)])
-    return _table(names, lines)
+    return table(names, lines)
 
 
 def arrivals(seen: Arrivals) -> str:
     """What became of the runs that ended at once."""
     arrived = seen.runs - seen.killed - seen.missing
-    return _table(
+    return table(
         ["runs that end at once", "", ""],
         [
             ["not killed", f"{seen.runs - seen.killed:,}", f"{arrived:,} arrived"],
@@ -104,6 +104,12 @@ def beyond(import_rows: Sequence[Row], exit_rows: Sequence[Row], seen: Arrivals)
     return [f"Beyond its limit: {name}: {found:.1f} > {limit:g}" for name, found, limit in figures if found > limit]
 
 
+def table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; columns of text to the left, of figures to the right."""
+    ruler = ["---" if name in _TEXT else "---:" for name in names]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ruler, *lines))
+
+
 def _without(row: Row, span: Span) -> list[float]:
     """Median, and how far the 99th percentile is from it: what the machine adds by itself."""
     return [median(getattr(run, span) for run in row.without), _added(row, row.without, span)[1]]
@@ -120,8 +126,3 @@ def _added(row: Row, runs: Sequence[Run], span: Span) -> list[float]:
 
 def _cells(times: Sequence[float]) -> list[str]:
     return ["" if math.isnan(time) else f"{time:,.1f}" for time in times]
-
-
-def _table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    ruler = ["---" if name in _TEXT else "---:" for name in names]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, ruler, *lines))
