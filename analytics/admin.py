@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.core.paginator import Paginator
@@ -251,7 +252,7 @@ class PortalSite(admin.AdminSite):
         """The Overview."""
         page = overview.context(
             request.GET.dict(),
-            pipeline_url=request.build_absolute_uri(reverse("pipeline")),
+            pipeline_url=settings.PIPELINE_URL,
             now=timezone.now(),
         )
         return TemplateResponse(

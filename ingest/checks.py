@@ -14,7 +14,6 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -52,23 +51,20 @@ class _FieldRejected(Exception):
         self.name = name
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """An event that keeps the contract, as its archive line (UTF-8 JSON without the newline)."""
 
     line: bytes
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """An event that breaks the contract: the reject code, and the field's wire name where one is to blame."""
 
     reason: str
     field: str | None = None
 
 
-@dataclass
-class Checked:
+class Checked(msgspec.Struct):
     """The verdicts of one body, in its order.
 
     `dropped` counts what was left out of its events: `field:note` and `option:query` are on no list, `odd:model` does
@@ -76,16 +72,16 @@ class Checked:
     without placeholders.
     """
 
-    verdicts: list[Accepted | Rejected] = field(default_factory=list)
-    dropped: Counts = field(default_factory=lambda: defaultdict(int))
-    installations: Counts = field(default_factory=lambda: defaultdict(int))
+    verdicts: list[Accepted | Rejected]
+    dropped: Counts = msgspec.field(default_factory=lambda: defaultdict(int))
+    installations: Counts = msgspec.field(default_factory=lambda: defaultdict(int))
 
 
-@dataclass(frozen=True)
-class _Arrival:
+class _Arrival(msgspec.Struct):
     """What the checks of one body's events have in common."""
 
     received_at: datetime
+    received_at_text: str
     clock_offset: timedelta
     identity_hash_key: bytes
     admit: Callable[[str, str], bool]
@@ -118,8 +114,9 @@ def check(
     events = envelope["data"] if isinstance(envelope["data"], list) else [envelope["data"]]
     if len(events) > events_max_count:
         raise TooManyEvents
-    arrival = _Arrival(received_at, _clock_offset(envelope.get("sentAt"), received_at), identity_hash_key, admit)
-    checked = Checked()
+    clock_offset = _clock_offset(envelope.get("sentAt"), received_at)
+    arrival = _Arrival(received_at, _format_timestamp(received_at), clock_offset, identity_hash_key, admit)
+    checked = Checked([])
     for event in events:
         checked.verdicts.append(_verdict(event, arrival, checked))
     return checked
@@ -144,12 +141,12 @@ def _verdict(event: object, arrival: _Arrival, checked: Checked) -> Accepted | R
     line: dict[str, object] = {}
     dropped: Counts = defaultdict(int)
     try:
-        for spec, rule in _RULED_FIELDS:
-            value = event.get(spec.name)
+        for field, spec, rule in _RULED_FIELDS:
+            value = event.get(field)
             if value is not None:
-                line[spec.name] = rule(value, spec, arrival, dropped)
+                line[field] = rule(value, spec, arrival, dropped)
             elif name in spec.required_for:
-                raise _FieldRejected("missing_field", spec.name)
+                raise _FieldRejected("missing_field", field)
     except _FieldRejected as rejected:
         return Rejected(rejected.reason, rejected.name)
     _count_unlisted(event, _FIELD_NAMES, "field", dropped)
@@ -168,9 +165,9 @@ def _archive_line(line: dict[str, object], arrival: _Arrival) -> dict[str, objec
     # As ages, which cannot overflow: a sender may put any year.
     age = arrival.received_at - occurred_at - arrival.clock_offset
     plausible = -NEWEST_PLAUSIBLE <= age <= OLDEST_PLAUSIBLE
-    line["timestamp"] = _format_timestamp(arrival.received_at - age if plausible else arrival.received_at)
+    line["timestamp"] = _format_timestamp(arrival.received_at - age) if plausible else arrival.received_at_text
     line["eventId"] = event_id
-    line["receivedAt"] = _format_timestamp(arrival.received_at)
+    line["receivedAt"] = arrival.received_at_text
     line["schemaVersion"] = contract.SCHEMA_VERSION
     if not plausible:
         line["clock"] = "server"
@@ -279,7 +276,7 @@ _RULES: Mapping[Kind, Callable[[object, Field, _Arrival, Counts], object]] = {
     Kind.FLAG: _flag,
     Kind.OPTIONS: _options,
 }
-_RULED_FIELDS = [(spec, _RULES[spec.kind]) for spec in contract.FIELDS]
+_RULED_FIELDS = [(spec.name, spec, _RULES[spec.kind]) for spec in contract.FIELDS]
 
 # -- Values -----------------------------------------------------------------------------------------------------------
 
@@ -300,6 +297,8 @@ def _text(value: object, name: str) -> str:
 
 def _count_unlisted(given: Mapping[str, object], listed: frozenset[str], prefix: str, dropped: Counts) -> None:
     """Count what is not on the list: by name, where it looks like one; few of them, since names are free text, too."""
+    if listed.issuperset(given):
+        return
     for number, name in enumerate(given.keys() - listed):
         named = number < _UNLISTED_NAMES_MAX and _NAME.fullmatch(name)
         dropped[f"{prefix}:{name if named else OTHER_NAMES}"] += 1

@@ -20,10 +20,13 @@ from django.conf import settings
 
 # Together less than a second, so that no request hangs longer.
 _OPEN_STEP_SECONDS = 0.2  # each of the connection, the login and the loading of scripts
+_OPEN_SECONDS = 0.4  # all of them, or else the connection is the next request's
 _ANSWER_SECONDS = 0.5
 # A script that could not run by then must not run later, when nobody waits for its answer: it would keep an event that
 # was answered 503. The rest of the wait is for the way back.
 _START_SECONDS = 0.3
+# A connection that was not used for so long may have been closed by Redis.
+_IDLE_SECONDS = 1.0
 # After it was away Redis is asked again so often; who comes meanwhile is told at once.
 _PAUSE_SECONDS = 0.5
 
@@ -64,10 +67,13 @@ class _Line:
         seconds, microseconds = self.connection.read_response()
         # Taken as if Redis had answered at once: never ahead of its clock.
         self._clock_offset_ms = int(seconds) * 1000 + int(microseconds) / 1000 - time.monotonic() * 1000
-        self.opened_late = time.monotonic() - began > _OPEN_STEP_SECONDS
+        self._answered_at = 0.0
+        self.opened_late = time.monotonic() - began > _OPEN_SECONDS
 
     def is_dead(self) -> bool:
-        """Whether Redis has hung up, so that nothing needs to be sent to find out."""
+        """Whether Redis has hung up since, so that no request needs to be lost to find out."""
+        if time.monotonic() - self._answered_at < _IDLE_SECONDS:
+            return False  # it would have to have died just now
         try:
             return bool(self.connection.can_read(0))  # nothing is owed to us: what can be read is the end
         except redis.ConnectionError:
@@ -79,7 +85,9 @@ class _Line:
 
     def ask(self, command: bytes) -> Any:
         self.connection.send_packed_command([command], check_health=False)
-        return self.connection.read_response(timeout=_ANSWER_SECONDS)
+        answer = self.connection.read_response(timeout=_ANSWER_SECONDS)
+        self._answered_at = time.monotonic()
+        return answer
 
 
 _kept = threading.local()

@@ -22,6 +22,7 @@ LATENCY_BOUNDS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 _lock = threading.Lock()
 _counts: Counter[str] = Counter()
 _latencies: Counter[str] = Counter()
+_observed: deque[tuple[int, float]] = deque()  # not in _latencies yet
 _doubts: deque[tuple[Sequence[bytes], int, int]] = deque(maxlen=1000)
 _flusher: threading.Thread | None = None
 
@@ -40,10 +41,7 @@ def doubt(lines: Sequence[bytes], *, received: int, start_by_ms: int) -> None:
 
 def observe(status: int, seconds: float) -> None:
     """Note how long a request took that was answered with `status`."""
-    microseconds = int(seconds * 1_000_000)
-    with _lock:
-        _latencies[f"{status}:{bisect_left(LATENCY_BOUNDS_MS, microseconds / 1000)}"] += 1
-        _latencies[f"{status}:us"] += microseconds
+    _observed.append((status, seconds))
     if _flusher is None:
         _start()
 
@@ -58,6 +56,10 @@ def flush() -> None:
             break
         _doubts.popleft()
     with _lock:
+        while _observed:
+            status, seconds = _observed.popleft()
+            _latencies[f"{status}:{bisect_left(LATENCY_BOUNDS_MS, seconds * 1000)}"] += 1
+            _latencies[f"{status}:us"] += int(seconds * 1_000_000)
         counts, latencies = Counter(_counts), Counter(_latencies)
         _counts.clear()
         _latencies.clear()

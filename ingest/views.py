@@ -8,7 +8,7 @@ from typing import IO, Any, NoReturn, cast
 
 import msgspec
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, Throttled, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
@@ -112,7 +112,7 @@ class PipelineView(APIView):
     sender: str  # set by the throttle
     body_bytes = 0
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """Check the body's events, keep the accepted ones, answer with a verdict each."""
         if "HTTP_TRANSFER_ENCODING" in request.META:
             raise LengthRequired
@@ -120,7 +120,7 @@ class PipelineView(APIView):
         self.body_bytes = len(body)
         checked = _check(body)
         self.keep(checked)
-        return _answer(checked.verdicts)
+        return self.answer(*_answer(checked.verdicts))
 
     def keep(self, checked: Checked) -> None:
         """Buffer what is accepted, and count the rest. Raises Throttled, Unavailable."""
@@ -143,6 +143,10 @@ class PipelineView(APIView):
         except buffer.BufferUnavailable as error:
             tally.count("unavailable", received)
             raise Unavailable from error
+
+    def answer(self, results: dict[str, object], code: int) -> HttpResponse:
+        """The answer to a body that could be read."""
+        return Response(results, status=code)
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """DRF's first step for a request, and the time it came."""
@@ -202,11 +206,11 @@ def _inflate(body: bytes, wbits: int, max_bytes: int) -> bytes:
     return inflated
 
 
-def _answer(verdicts: list[Accepted | Rejected]) -> Response:
+def _answer(verdicts: list[Accepted | Rejected]) -> tuple[dict[str, object], int]:
     results = [_result(verdict) for verdict in verdicts]
     success = any(isinstance(verdict, Accepted) for verdict in verdicts)
     code = status.HTTP_202_ACCEPTED if success else status.HTTP_400_BAD_REQUEST
-    return Response({"success": success, "results": results}, status=code)
+    return {"success": success, "results": results}, code
 
 
 def _result(verdict: Accepted | Rejected) -> dict[str, str]:

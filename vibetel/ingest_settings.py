@@ -13,8 +13,4 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,  # nobody logs in here
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
-SPECTACULAR_SETTINGS = {
-    "OAS_VERSION": "3.1.0",
-    "TITLE": "Vibetel: receiving events",
-    "VERSION": "1",
-}
+SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0", "TITLE": "vibetel: receiving events", "VERSION": "1"}

@@ -37,6 +37,10 @@ IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids th
 REDIS_URL = env.parsed("REDIS_URL", environment.url("redis", "rediss"))
 EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request; above: 413
 BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request, as sent and inflated; above: 413
+# Where clients send to: what the dashboards tell maintainers, and what simulate sends to.
+PIPELINE_URL = env.parsed(
+    "PIPELINE_URL", environment.url("http", "https"), f"http://127.0.0.1:{INGEST_PORT}/api/pipeline"
+)
 # A minute's events at once, and each allowed again in its share of the minute; or `off`. Above: 429
 INGEST_RATE_PER_ADDRESS = env.parsed("INGEST_RATE_PER_ADDRESS", environment.rate, "1200/min")  # of IPv6 the /64
 INGEST_RATE_PER_INSTALLATION = env.parsed("INGEST_RATE_PER_INSTALLATION", environment.rate, "1200/min")  # by userId

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
 
 from analytics.dashboards.overview import METRICS
 from analytics.models import Event, LoadedObject, Quarantined
@@ -40,11 +41,14 @@ def test_overview_asks_for_a_login(client: Client) -> None:
     assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/")
 
 
-def test_overview_waits_for_the_first_event_with_a_request_that_is_accepted(admin_client: Client) -> None:
-    answer = admin_client.get("/admin/", headers={"host": "localhost:8123"})
+def test_overview_waits_for_the_first_event_with_a_request_that_is_accepted(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.PIPELINE_URL = "https://telemetry.example.org/api/pipeline"
+    answer = admin_client.get("/admin/")
     request: str = answer.context["first_event"]
     assert "Waiting for the first event" in answer.content.decode()
-    assert request.startswith("curl http://localhost:8123/api/pipeline ")
+    assert request.startswith("curl https://telemetry.example.org/api/pipeline ")
     body = request.split(" -d '")[1].removesuffix("'")
     now = timezone.now()
     (verdict,) = checks.check(body.encode(), received_at=now, identity_hash_key=KEY, events_max_count=1).verdicts

@@ -50,7 +50,7 @@ def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callab
             if missing := _missing(port):
                 say(f"\nNot ready: {' and '.join(missing)} cannot be reached. See http://127.0.0.1:{port}/readyz")
             say(f"\nThe portal is at http://127.0.0.1:{port}/ and its admin at http://127.0.0.1:{port}/admin/")
-            say(f"Events go to http://127.0.0.1:{ingest_port}/api/pipeline")
+            say(f"Events go to http://127.0.0.1:{ingest_port}/api/pipeline (OpenAPI: /api/schema)")
             say(f"Logs are in {data_dir / 'log'}. Ctrl-C stops everything.")
             for command in then:
                 if status := supervisor.run_on_terminal(_manage(data_dir, *shlex.split(command))):

@@ -42,8 +42,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Where to, how much, from which seed."""
-        portal = f"http://127.0.0.1:{settings.INGEST_PORT}/api/pipeline"
-        parser.add_argument("--to", default=portal, metavar="URL|archive", help=f"where the events go ({portal})")
+        url = settings.PIPELINE_URL
+        parser.add_argument("--to", default=url, metavar="URL|archive", help=f"where the events go ({url})")
         parser.add_argument("--count", type=_positive, default=1000, help="events to send to a URL (1000)")
         parser.add_argument("--days", type=_positive, default=90, help="length of a history for the archive (90)")
         parser.add_argument("--events-per-day", type=_positive, default=1000, help="mean over whole weeks (1000)")
