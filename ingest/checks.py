@@ -14,7 +14,7 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 import msgspec
@@ -286,7 +286,7 @@ _OPTION_NAMES = frozenset(option.name for option in contract.OPTIONS)
 _UNLISTED_NAMES_MAX = 20
 OTHER_NAMES = "…"  # stands in for names that are not kept
 _NAME = next(spec.pattern for spec in contract.FIELDS if spec.name == "agent" and spec.pattern)
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:[0-5]\d)", re.ASCII)
 
 
 def _text(value: object, name: str) -> str:
@@ -310,12 +310,12 @@ def _hashed_id(text: str, key: bytes) -> str:
 
 
 def _parse_timestamp(value: object) -> datetime | None:
-    """An aware UTC time, or None for what is no ISO 8601 time with a zone."""
+    """An aware time, or None for what is no ISO 8601 time with a zone."""
     if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value):
         return None
     try:
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return datetime.fromisoformat(value)
+    except ValueError:
         return None
 
 

@@ -9,18 +9,21 @@ from typing import IO, Any, cast
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
-from ingest.views import BodyParser, JSONBytesRenderer, PipelineView
+from ingest.views import BodyParser, JSONBytesRenderer, OneOfEach, PipelineView
 
 _PARSER = BodyParser()
 _RENDERER = JSONBytesRenderer()
+_NEGOTIATION = OneOfEach()
 
 
 class SlimRequest(Request):
     """DRF's request, which does not look for its parser where the body is an ordinary one."""
 
     def __init__(self, request: HttpRequest, context: dict[str, Any]) -> None:
-        # No lists of parsers and authenticators, and no negotiator: there is one parser, and nobody logs in.
-        super().__init__(request, parsers=(_PARSER,), authenticators=(), parser_context=context)
+        # No lists of parsers and authenticators are made: there is one parser, and nobody logs in.
+        super().__init__(
+            request, parsers=(_PARSER,), authenticators=(), negotiator=_NEGOTIATION, parser_context=context
+        )
         self.META = request.META  # which DRF would find by failing to find it here, each time
 
     @property

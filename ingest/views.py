@@ -3,6 +3,7 @@
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import IO, Any, NoReturn, cast
 
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, Throttled, UnsupportedMediaType
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -94,6 +96,25 @@ class JSONBytesRenderer(BaseRenderer):
         return msgspec.json.encode(data)
 
 
+class OneOfEach(BaseContentNegotiation):
+    """The parser for its own content type only; the renderer whatever `Accept` says.
+
+    An event is not refused over the form of its answer, and not taken for JSON because it says `*/*`.
+    """
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        """The one parser, or None for another content type."""
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """The one renderer."""
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
+
+
 class PipelineView(APIView):
     """Receive events.
 
@@ -109,6 +130,7 @@ class PipelineView(APIView):
     throttle_classes = [throttles.RememberedThrottle]
     parser_classes = [BodyParser]
     renderer_classes = [JSONBytesRenderer]
+    content_negotiation_class = OneOfEach
     sender: str  # set by the throttle
     body_bytes = 0
 
@@ -167,10 +189,6 @@ class PipelineView(APIView):
         """A body that is not even read is one event in the books."""
         tally.count("limited", 1)
         raise Throttled(wait)
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """JSON whatever `Accept` says: an event is not refused over the form of its answer."""
-        return super().perform_content_negotiation(request, force=True)
 
     def get_exception_handler(self) -> Any:
         """Answers of this view have one shape, whatever stopped the request."""

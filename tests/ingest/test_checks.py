@@ -155,7 +155,8 @@ def test_check_of_an_empty_array_has_no_verdicts() -> None:
         ({"timestamp": "yesterday"}, "bad_value", "timestamp"),
         ({"timestamp": "2026-11-22T12:00:00"}, "bad_value", "timestamp"),
         ({"timestamp": "2026-02-30T12:00:00Z"}, "bad_value", "timestamp"),
-        ({"timestamp": "0001-01-01T00:00:00+23:59"}, "bad_value", "timestamp"),
+        ({"timestamp": "2026-11-22T12:00:00+05:99"}, "bad_value", "timestamp"),
+        ({"timestamp": "2026-11-22T12:00:00+24:00"}, "bad_value", "timestamp"),
         ({"duration": None}, "missing_field", "duration"),
         ({"duration": -1}, "bad_value", "duration"),
         ({"duration": 10**30}, "bad_value", "duration"),
@@ -303,6 +304,11 @@ def test_check_believes_no_time_that_is_implausible_when_corrected(sent_at: date
     line = json.loads(verdict.line)
     occurred_at = datetime.fromisoformat(line["timestamp"])
     assert NOON - checks.OLDEST_PLAUSIBLE <= occurred_at <= NOON + checks.NEWEST_PLAUSIBLE
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"])
+def test_check_puts_the_servers_time_for_one_at_the_edge_of_the_calendar(edge: str) -> None:
+    assert archived(timestamp=edge)["clock"] == "server"
 
 
 @pytest.mark.parametrize("off", [timedelta(days=-31, seconds=-1), timedelta(minutes=5, seconds=1)])

@@ -6,9 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, suppress
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +20,14 @@ from vibetel_client.description import example_event
 
 from ingest import checks, views
 from tests.events import body, event
-from tests.vibetel.programs import CHECKOUT, PATIENCE_SECONDS, until
-from vibetel.embedded.addresses import free_ports
-from vibetel.embedded.portal import ingest_command
+from tests.ingest.server import Server
+from tests.vibetel.programs import CHECKOUT
 
 pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.urls("vibetel.ingest_urls")]
 
 # A fixed budget: as many cases an operation, the same ones each time.
 SEED = "1"
 CASES = "250"
-
-
-class Server:
-    """A granian of its own on the tests' stores, which limits nobody."""
-
-    def __init__(self, log: Path) -> None:
-        self.port = int(free_ports(["INGEST_PORT"])["INGEST_PORT"])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-
-    def answers(self) -> bool:
-        with suppress(OSError):
-            return self.ask("GET", "/healthz")[0] == 200
-        return False
-
-    def ask(self, method: str, path: str, content: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
-        """Status, headers and body."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("ingest") / "log")
-    unlimited = {"INGEST_RATE_PER_ADDRESS": "off", "INGEST_RATE_PER_INSTALLATION": "off"}
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            ingest_command(server.port), cwd=CHECKOUT, env=os.environ | unlimited, stdout=log, stderr=log
-        )
-    try:
-        until(server.answers, otherwise=server.log.read_text)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ REQUESTS: list[Request] = [
     ("post", VALID, "application/json; charset=utf-8", {}),
     ("post", VALID, "application/json;charset=latin-1", {}),
     ("post", VALID, "APPLICATION/JSON", {}),
+    ("post", VALID, "Application/Json;Charset=UTF-8;x", {}),
     ("post", VALID, " application/json ", {}),
     ("post", VALID, "application/*", {}),
     ("post", VALID, "*/*", {}),

@@ -127,7 +127,7 @@ def _wsgi_server(application: str, port: int) -> list[str]:
     # threads. In production a proxy in front reads bodies to their end before it passes them on.
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "32", "--no-ws", application),
+        *("--workers", "1", "--blocking-threads", "32", "--http", "1", "--no-ws", application),
     ]
 
 

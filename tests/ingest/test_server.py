@@ -1,0 +1,62 @@
+"""The ingest process as it is served: what Django's test client does not go through."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ingest import buffer
+from tests.events import body, event
+from tests.ingest.server import Server, serving
+
+pytestmark = pytest.mark.usefixtures("empty_buffer")
+
+PATH = "/api/pipeline"
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; x*=bogus''a",  # no character set has that name
+        "application/json; charset=no-such-charset",
+        "application/json; =;;",
+        "application/json;a=" + "x" * 20_000,
+    ],
+)
+def test_parameters_of_a_content_type_are_not_looked_at(server: Server, content_type: str) -> None:
+    before = server.log.read_text()
+    status, _, _ = server.ask("POST", PATH, body(event()), **{"Content-Type": content_type})
+    assert status == 202
+    assert server.log.read_text() == before
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/metrics", "/readyz", "/api/pipeline/"])
+def test_there_is_nothing_of_the_portal(server: Server, path: str) -> None:
+    assert server.ask("GET", path)[0] == 404
+
+
+def test_an_event_is_answered_once_it_is_in_the_stream(server: Server) -> None:
+    sent = event()
+    status, headers, answer = server.ask("POST", PATH, body(sent), **{"Content-Type": JSON})
+    assert (status, json.loads(answer)) == (202, {"success": True, "results": [{"status": "accepted"}]})
+    assert headers["Content-Type"] == JSON
+    assert buffer.counters()["waiting"] == 1
+
+
+def test_processes_share_the_limits(tmp_path: Path) -> None:
+    rate = {"INGEST_RATE_PER_ADDRESS": "4/h"}
+    with serving(tmp_path / "one", **rate) as one, serving(tmp_path / "two", **rate) as two:
+        statuses = [server.ask("POST", PATH, body(event()), **{"Content-Type": JSON})[0] for server in (one, two) * 3]
+    assert statuses == [202] * 4 + [429] * 2
+
+
+def test_no_address_and_no_payload_is_logged(server: Server) -> None:
+    marker = "a-marker-of-this-test"
+    for content in (body(event(command=marker, note=marker)), marker.encode(), body(event(duration=marker))):
+        server.ask("POST", PATH, content, **{"Content-Type": JSON, "X-Forwarded-For": "203.0.113.77"})
+    server.ask("POST", f"/{marker}", b"", **{"Content-Type": marker})
+    log = server.log.read_text()
+    assert marker not in log
+    assert "127.0.0.1 " not in log
+    assert "203.0.113.77" not in log
