@@ -4,8 +4,8 @@ In: one request's body (bytes) and when it came. Out: a verdict per event: the f
 the field's name, never the value.
 Fails: BodyRejected, where the body as a whole is no envelope. Next: buffer.py
 
-Pure but for `admit`, which it is given: no clock, no settings, no network. Nobody parses an accepted line again before
-the load.
+Pure but for `admit`, which is given to it: no clock, no settings, no network. Nobody parses an accepted line again
+before the load.
 """
 
 import hmac
@@ -14,6 +14,7 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -26,22 +27,24 @@ from vibetel_client.event_id import parse_uuid, uuid7
 OLDEST_PLAUSIBLE = timedelta(days=31)
 NEWEST_PLAUSIBLE = timedelta(minutes=5)
 
+# 500 events with every field and option have 21,000 of them. Built into objects, a megabyte of brackets takes a hundred
+# times as much memory, and a quarter of a second.
+_SYMBOLS_MAX = 50_000
+
 Counts = defaultdict[str, int]
+_Line = dict[str, object]
 
 
 class BodyRejected(Exception):
-    """The body as a whole was refused: `bad_json`, `missing_data` or `too_many_events`."""
+    """The body as a whole was refused: `bad_json` or `missing_data`, or TooMuch."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-class TooManyEvents(BodyRejected):
-    """More events in one body than are allowed: in smaller bodies each of them would get its verdict."""
-
-    def __init__(self) -> None:
-        super().__init__("too_many_events")
+class TooMuch(BodyRejected):
+    """`too_many_events` or `too_many_values` in one body: in smaller ones each event would get its verdict."""
 
 
 class _FieldRejected(Exception):
@@ -84,8 +87,10 @@ class _Arrival(msgspec.Struct):
     received_at_text: str
     clock_offset: timedelta
     identity_hash_key: bytes
-    admit: Callable[[str, str], bool]
 
+
+Name = tuple[str, str]  # a field, and what it says in an event
+Admit = Callable[[AbstractSet[Name]], AbstractSet[Name]]
 
 # No field takes a fraction; parsing 1e308 takes 9 µs, and a body may hold 170,000 of them.
 _decode = msgspec.json.Decoder(float_hook=lambda text: math.nan).decode
@@ -98,13 +103,16 @@ def check(
     received_at: datetime,
     identity_hash_key: bytes,
     events_max_count: int,
-    admit: Callable[[str, str], bool] = lambda field, value: True,
+    admit: Admit = lambda names: names,
 ) -> Checked:
     """Check every event of an envelope `{"data": {…}}` or `{"sentAt": "…", "data": [{…}, …]}`.
 
-    `admit` says whether a value that looks right for its field may pass (names.py). An empty list of events has no
-    verdicts. Of a key that is there twice the last counts. Raises BodyRejected, TooManyEvents.
+    `admit` answers which of the names in accepted events, all of which look right for their fields, may pass
+    (names.py). An empty list of events has no verdicts. Of a key that is there twice the last counts. Raises
+    BodyRejected, TooMuch.
     """
+    if len(body) > _SYMBOLS_MAX and sum(body.count(symbol) for symbol in (b",", b"[", b"{")) > _SYMBOLS_MAX:
+        raise TooMuch("too_many_values")
     try:
         envelope = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -113,13 +121,31 @@ def check(
         raise BodyRejected("missing_data")
     events = envelope["data"] if isinstance(envelope["data"], list) else [envelope["data"]]
     if len(events) > events_max_count:
-        raise TooManyEvents
+        raise TooMuch("too_many_events")
     clock_offset = _clock_offset(envelope.get("sentAt"), received_at)
-    arrival = _Arrival(received_at, _format_timestamp(received_at), clock_offset, identity_hash_key, admit)
+    arrival = _Arrival(received_at, _format_timestamp(received_at), clock_offset, identity_hash_key)
     checked = Checked([])
-    for event in events:
-        checked.verdicts.append(_verdict(event, arrival, checked))
+    drafts = [_draft(event, arrival, checked) for event in events]
+    lines = [draft for draft in drafts if isinstance(draft, dict)]
+    _fold_names(lines, admit, checked.dropped)
+    checked.verdicts += [Accepted(_encode(draft)) if isinstance(draft, dict) else draft for draft in drafts]
     return checked
+
+
+def _fold_names(lines: list[_Line], admit: Admit, dropped: Counts) -> None:
+    """Put `other` for the names that are not admitted."""
+    found = {
+        (field, str(line[field]))
+        for line in lines
+        for field in _NAMED_FIELDS
+        if line.get(field, contract.OTHER) != contract.OTHER
+    }
+    refused = found - admit(found)
+    for line in lines if refused else ():
+        for field in _NAMED_FIELDS:
+            if (field, line.get(field)) in refused:
+                line[field] = contract.OTHER
+                dropped[f"unseen:{field}"] += 1
 
 
 def _clock_offset(sent_at: object, received_at: datetime) -> timedelta:
@@ -128,7 +154,8 @@ def _clock_offset(sent_at: object, received_at: datetime) -> timedelta:
     return received_at - sent if sent else timedelta()
 
 
-def _verdict(event: object, arrival: _Arrival, checked: Checked) -> Accepted | Rejected:
+def _draft(event: object, arrival: _Arrival, checked: Checked) -> _Line | Rejected:
+    """The archive line but for names that may not pass; or why there is none."""
     if not isinstance(event, dict):
         return Rejected("bad_type", "data")
     name = event.get("eventName")
@@ -138,7 +165,7 @@ def _verdict(event: object, arrival: _Arrival, checked: Checked) -> Accepted | R
         return Rejected("unknown_event", "eventName")
     if name == contract.COMMAND_ERROR and event.get("duration") is not None and event.get("hasError") is None:
         event = {**event, "hasError": True}  # a run that is reported by its error has failed
-    line: dict[str, object] = {}
+    line: _Line = {}
     dropped: Counts = defaultdict(int)
     try:
         for field, spec, rule in _RULED_FIELDS:
@@ -150,14 +177,15 @@ def _verdict(event: object, arrival: _Arrival, checked: Checked) -> Accepted | R
     except _FieldRejected as rejected:
         return Rejected(rejected.reason, rejected.name)
     _count_unlisted(event, _FIELD_NAMES, "field", dropped)
-    for name_dropped, count in dropped.items():
-        checked.dropped[name_dropped] += count
+    for left_out, times in dropped.items():
+        full = len(checked.dropped) >= _DROPPED_NAMES_MAX and left_out not in checked.dropped
+        checked.dropped[f"{left_out.partition(':')[0]}:{OTHER_NAMES}" if full else left_out] += times
     if line["userId"] not in contract.PLACEHOLDER_USER_IDS:
         checked.installations[str(line["userId"])] += 1
-    return Accepted(_encode(_archive_line(line, arrival)))
+    return _archive_line(line, arrival)
 
 
-def _archive_line(line: dict[str, object], arrival: _Arrival) -> dict[str, object]:
+def _archive_line(line: _Line, arrival: _Arrival) -> _Line:
     """The archive line: the contract's keys in its order, then eventId, receivedAt, schemaVersion and marks."""
     event_id = line.pop("eventId", None) or uuid7(int(arrival.received_at.timestamp() * 1000))
     occurred_at = line["timestamp"]
@@ -210,12 +238,9 @@ def _identifier(value: object, spec: Field, arrival: _Arrival, dropped: Counts) 
     text = _text(value, spec.name)
     if text == contract.OTHER:
         return text
-    if len(text) > spec.maximum or not _looks_right(spec, text):
-        dropped[f"odd:{spec.name}"] += 1
-    elif not arrival.admit(spec.name, text):
-        dropped[f"unseen:{spec.name}"] += 1
-    else:
+    if len(text) <= spec.maximum and _looks_right(spec, text):
         return text
+    dropped[f"odd:{spec.name}"] += 1
     return contract.OTHER
 
 
@@ -280,10 +305,11 @@ _RULED_FIELDS = [(spec.name, spec, _RULES[spec.kind]) for spec in contract.FIELD
 
 # -- Values -----------------------------------------------------------------------------------------------------------
 
+_NAMED_FIELDS = [spec.name for spec in contract.FIELDS if spec.kind is Kind.IDENTIFIER]
 _FIELD_NAMES = frozenset(spec.name for spec in contract.FIELDS)
 _OPTION_NAMES = frozenset(option.name for option in contract.OPTIONS)
-# Of one event; more are counted together.
-_UNLISTED_NAMES_MAX = 20
+# Of one body; more are counted together.
+_DROPPED_NAMES_MAX = 50
 OTHER_NAMES = "…"  # stands in for names that are not kept
 _NAME = next(spec.pattern for spec in contract.FIELDS if spec.name == "agent" and spec.pattern)
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:[0-5]\d)", re.ASCII)
@@ -299,8 +325,8 @@ def _count_unlisted(given: Mapping[str, object], listed: frozenset[str], prefix:
     """Count what is not on the list: by name, where it looks like one; few of them, since names are free text, too."""
     if listed.issuperset(given):
         return
-    for number, name in enumerate(given.keys() - listed):
-        named = number < _UNLISTED_NAMES_MAX and _NAME.fullmatch(name)
+    for name in given.keys() - listed:
+        named = len(dropped) < _DROPPED_NAMES_MAX and _NAME.fullmatch(name)
         dropped[f"{prefix}:{name if named else OTHER_NAMES}"] += 1
 
 

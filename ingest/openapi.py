@@ -46,6 +46,7 @@ REQUEST_REASONS = {
     413: {
         "too_large": "The body has more bytes than it may, as sent or inflated.",
         "too_many_events": "The body has more events than it may: sent in smaller bodies, each gets its verdict.",
+        "too_many_values": "The body has more than 50,000 commas and opening brackets: no 500 events need so many.",
     },
     415: {"unsupported_media_type": "The body is no `application/json`, or in another coding than gzip or deflate."},
     429: {"throttled": "Too many events came from this address or installation: come back after `Retry-After`."},

@@ -4,11 +4,10 @@ In: a script of lua/, its keys and arguments. Out: what the script answers.
 Fails: RedisAway, quickly. Next: buffer.py, names.py
 
 redis-py's connections without its pool and its calls, which cost more than all else that a request does
-(docs/performance.md): one connection a thread, kept, and commands packed by hiredis.
+(docs/performance.md): they are kept here, and commands are packed by hiredis.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ import redis
 from django.conf import settings
 
 # Together less than a second, so that no request hangs longer.
-_OPEN_STEP_SECONDS = 0.2  # each of the connection, the login and the loading of scripts
-_OPEN_SECONDS = 0.4  # all of them, or else the connection is the next request's
-_ANSWER_SECONDS = 0.5
+_CONNECT_SECONDS = 0.2
+_OPEN_SECONDS = 0.4  # with login and loading of scripts; a connection that took longer is the next request's
+_ANSWER_SECONDS = 0.5  # for what was sent
 # A script that could not run by then must not run later, when nobody waits for its answer: it would keep an event that
 # was answered 503. The rest of the wait is for the way back.
 _START_SECONDS = 0.3
@@ -53,8 +52,8 @@ class _Line:
     def __init__(self) -> None:
         pool: Any = redis.ConnectionPool.from_url(
             settings.REDIS_URL,
-            socket_timeout=_OPEN_STEP_SECONDS,
-            socket_connect_timeout=_OPEN_STEP_SECONDS,
+            socket_timeout=_ANSWER_SECONDS,
+            socket_connect_timeout=_CONNECT_SECONDS,
             retry=None,
             driver_info=None,
         )
@@ -85,12 +84,14 @@ class _Line:
 
     def ask(self, command: bytes) -> Any:
         self.connection.send_packed_command([command], check_health=False)
-        answer = self.connection.read_response(timeout=_ANSWER_SECONDS)
+        answer = self.connection.read_response()
         self._answered_at = time.monotonic()
         return answer
 
 
-_kept = threading.local()
+# Connections that wait for a request. Not one a thread: granian ends idle threads without a word to Python, and each
+# would leave its connection behind.
+_idle: list[_Line] = []
 # Of this process: is Redis away, and until when (monotonic clock) is it not asked again?
 _is_away = False
 _away_until = 0.0
@@ -103,29 +104,38 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
     """
     if time.monotonic() < _away_until:
         raise RedisAway("a moment ago")
-    line: _Line | None = getattr(_kept, "line", None)
     start_by_ms = 0
     try:
-        if line is None or line.is_dead():
-            _kept.line = None
-            line = _kept.line = _Line()
-            if line.opened_late:
-                raise RedisAway("slow to connect")  # but connected, for the next request
+        line = _take()
         start_by_ms = line.start_by_ms()
         answer = line.ask(_packed(b"EVALSHA", line.digests[script], len(keys), *keys, start_by_ms, *arguments))
-    except redis.ResponseError as error:
-        _kept.line = None  # also NOSCRIPT: a new line loads them
+    except redis.ResponseError as error:  # also NOSCRIPT: a new line loads them
         raise RedisAway(type(error).__name__) from error
     except (redis.RedisError, OSError) as error:
-        _kept.line = None
         _note_away(error)
         raise RedisAway(type(error).__name__, unsure_until_ms=start_by_ms) from error
     if answer == b"late":  # or its clock was set: a new line reads it again
-        _kept.line = None
         raise RedisAway("late")
+    _idle.append(line)
     if _is_away:
         _note_back()
     return answer
+
+
+def _take() -> _Line:
+    """A connection that nobody else uses. Raises RedisAway, redis.RedisError."""
+    while _idle:
+        try:
+            line = _idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if not line.is_dead():
+            return line
+    line = _Line()
+    if line.opened_late:
+        _idle.append(line)
+        raise RedisAway("slow to connect")
+    return line
 
 
 def _packed(*parts: bytes | str | int | float) -> bytes:
@@ -147,6 +157,7 @@ def _note_back() -> None:
 
 
 def forget() -> None:
-    """Start anew: the next call of this thread connects."""
+    """Start anew: the next call connects."""
     global _is_away, _away_until
-    _kept.line, _is_away, _away_until = None, False, 0.0
+    _idle.clear()
+    _is_away, _away_until = False, 0.0

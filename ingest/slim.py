@@ -4,6 +4,7 @@ Here is what is not DRF's; all else is. tests/ingest/test_slim.py sends both vie
 docs/performance.md says what it saves.
 """
 
+from collections.abc import Mapping
 from typing import IO, Any, cast
 
 from django.http import HttpRequest, HttpResponse
@@ -14,16 +15,18 @@ from ingest.views import BodyParser, JSONBytesRenderer, OneOfEach, PipelineView
 _PARSER = BodyParser()
 _RENDERER = JSONBytesRenderer()
 _NEGOTIATION = OneOfEach()
+_HEADERS = {"Content-Type": "application/json"}
 
 
 class SlimRequest(Request):
     """DRF's request, which does not look for its parser where the body is an ordinary one."""
 
-    def __init__(self, request: HttpRequest, context: dict[str, Any]) -> None:
+    def __init__(self, request: HttpRequest) -> None:
         # No lists of parsers and authenticators are made: there is one parser, and nobody logs in.
-        super().__init__(
-            request, parsers=(_PARSER,), authenticators=(), negotiator=_NEGOTIATION, parser_context=context
-        )
+        super().__init__(request, parsers=(_PARSER,), authenticators=(), negotiator=_NEGOTIATION)
+        # DRF puts this request and its view here. They would keep each other, and the body, until Python looks for
+        # cycles; and it must look seldom, because a look takes its time where a hostile body has 100,000 lists.
+        self.parser_context = {"request": request}
         self.META = request.META  # which DRF would find by failing to find it here, each time
 
     @property
@@ -44,13 +47,13 @@ class SlimPipelineView(PipelineView):
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """A slim one."""
         self.start_clock()
-        return SlimRequest(request, {"view": self, "args": args, "kwargs": kwargs, "request": request})
+        return SlimRequest(request)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Of DRF's steps before the handler, those that do something here."""
         request.accepted_renderer, request.accepted_media_type = _RENDERER, _RENDERER.media_type
         self.check_throttles(request)
 
-    def answer(self, results: dict[str, object], code: int) -> HttpResponse:
-        """Rendered at once: DRF's would be a template, which Django finds unrendered and renders."""
-        return HttpResponse(_RENDERER.render(results), status=code, content_type=_RENDERER.media_type)
+    def answer(self, results: dict[str, object], code: int, headers: Mapping[str, str] | None = None) -> HttpResponse:
+        """Rendered at once: DRF's would be a template that keeps the view, and that Django renders later."""
+        return HttpResponse(_RENDERER.render(results), status=code, headers={**_HEADERS, **(headers or {})})

@@ -3,7 +3,7 @@
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any, NoReturn, cast
 
@@ -44,7 +44,7 @@ class BadBody(APIException):
 
 
 class BodyTooLarge(APIException):
-    """More than BODY_MAX_BYTES (`too_large`) or EVENTS_MAX_COUNT (`too_many_events`): send it in smaller parts."""
+    """`too_large` for BODY_MAX_BYTES, `too_many_events` for EVENTS_MAX_COUNT, `too_many_values`: send it in parts."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
@@ -119,9 +119,9 @@ class PipelineView(APIView):
     """Receive events.
 
     202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 411: no
-    Content-Length. 413: too large, as sent or inflated, or too many events: send fewer at a time. 415: not JSON, or
-    encoded as neither gzip nor deflate. 429: too many from this address or installation; 503: cannot be kept now: come
-    back after `Retry-After` seconds.
+    Content-Length. 413: too large, as sent or inflated, or too many events or values: send fewer at a time. 415: not JSON,
+    or encoded as neither gzip nor deflate. 429: too many from this address or installation; 503: cannot be kept now:
+    come back after `Retry-After` seconds.
     """
 
     http_method_names = ["post"]
@@ -166,9 +166,9 @@ class PipelineView(APIView):
             tally.count("unavailable", received)
             raise Unavailable from error
 
-    def answer(self, results: dict[str, object], code: int) -> HttpResponse:
-        """The answer to a body that could be read."""
-        return Response(results, status=code)
+    def answer(self, results: dict[str, object], code: int, headers: Mapping[str, str] | None = None) -> HttpResponse:
+        """What every answer of this view is made by."""
+        return Response(results, status=code, headers=headers)
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """DRF's first step for a request, and the time it came."""
@@ -204,7 +204,7 @@ def _check(body: bytes) -> Checked:
             events_max_count=settings.EVENTS_MAX_COUNT,
             admit=names.admit,
         )
-    except checks.TooManyEvents as error:
+    except checks.TooMuch as error:
         raise BodyTooLarge(code=error.reason) from error
     except checks.BodyRejected as error:
         raise BadBody(code=error.reason) from error
@@ -238,7 +238,7 @@ def _result(verdict: Accepted | Rejected) -> dict[str, str]:
     return result | {"field": verdict.field} if verdict.field else result
 
 
-def _refuse(error: Exception, context: dict[str, Any]) -> Response | None:
+def _refuse(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """DRF's answer to an exception, in this view's shape; a body that is refused whole is one event in the books."""
     answer = exception_handler(error, context)
     if answer is None or not isinstance(error, APIException):
@@ -249,5 +249,7 @@ def _refuse(error: Exception, context: dict[str, Any]) -> Response | None:
             context["view"].keep(Checked([Rejected(reason)]))
         except (Throttled, Unavailable) as instead:
             return _refuse(instead, context)
-    answer.data = {"success": False, "results": [{"status": "rejected", "reason": reason}]}
-    return answer
+    refusal = {"success": False, "results": [{"status": "rejected", "reason": reason}]}
+    headers = {name: value for name, value in answer.items() if name != "Content-Type"}  # such as Retry-After
+    refused: HttpResponse = context["view"].answer(refusal, answer.status_code, headers)
+    return refused

@@ -1,20 +1,33 @@
--- Is this value of a field known, or may it become so today?
--- KEYS: known values (set), values new today (hash: field -> "day count")
--- ARGV: start at the latest (Unix ms, by this clock), field, value, most new values of a field in a day
--- Answers 1 where it is known now, or where the day's bound is reached: every known value.
+-- Which of these names are known, or may become so today?
+-- KEYS: new names today (hash: field -> "day count"), then for each name the known values of its field (set)
+-- ARGV: start at the latest (Unix ms, by this clock), most new values of a field in a day, then field and value of each
+-- Answers for each: 1 where it is known now, else 0; in place of the first 0 of a field every known value of it. Then today.
 local time = redis.call('TIME')
 if time[1] * 1000 > tonumber(ARGV[1]) then
   return 'late'
 end
-if redis.call('SISMEMBER', KEYS[1], ARGV[3]) == 1 then
-  return 1
+local day_number, max_new = math.floor(time[1] / 86400), tonumber(ARGV[2])
+local today = tostring(day_number)
+local counts, refused, answers = {}, {}, {}
+for i = 2, #KEYS do
+  local field, value = ARGV[2 * i - 1], ARGV[2 * i]
+  if not counts[field] then
+    local day, count = string.match(redis.call('HGET', KEYS[1], field) or '', '^(%d+) (%d+)$')
+    counts[field] = day == today and tonumber(count) or 0
+  end
+  if redis.call('SISMEMBER', KEYS[i], value) == 1 then
+    answers[i - 1] = 1
+  elseif counts[field] < max_new then
+    counts[field] = counts[field] + 1
+    redis.call('SADD', KEYS[i], value)
+    redis.call('HSET', KEYS[1], field, today .. ' ' .. counts[field])
+    answers[i - 1] = 1
+  elseif refused[field] then
+    answers[i - 1] = 0
+  else
+    refused[field] = true
+    answers[i - 1] = redis.call('SMEMBERS', KEYS[i])
+  end
 end
-local today = tostring(math.floor(time[1] / 86400))
-local day, count = string.match(redis.call('HGET', KEYS[2], ARGV[2]) or '', '^(%d+) (%d+)$')
-count = day == today and tonumber(count) or 0
-if count >= tonumber(ARGV[4]) then
-  return redis.call('SMEMBERS', KEYS[1])
-end
-redis.call('SADD', KEYS[1], ARGV[3])
-redis.call('HSET', KEYS[2], ARGV[2], today .. ' ' .. (count + 1))
-return 1
+answers[#KEYS] = day_number
+return answers

@@ -23,7 +23,7 @@ from tests.ingest.hostile_bodies import ACCEPTED, BODY_MAX_BYTES, MARKER, Hostil
 _WHOLE = {
     400: {"bad_json", "missing_data", "bad_encoding"},
     411: {"length_required"},
-    413: {"too_large", "too_many_events"},
+    413: {"too_large", "too_many_events", "too_many_values"},
     415: {"unsupported_media_type"},
     429: {"throttled"},
 }

@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.urls("vibetel
 
 
 def admitted(*values: str, field: str = "model") -> list[bool]:
-    return [names.admit(field, value) for value in values]
+    """Asked one after the other."""
+    return [bool(names.admit({(field, value)})) for value in values]
 
 
 def test_admit_takes_so_many_new_names_a_day(settings: Settings) -> None:
@@ -33,6 +34,16 @@ def test_admit_knows_in_a_new_process_what_another_one_learnt(settings: Settings
     admitted("a", "b", "c")
     names.forget()
     assert admitted("c", "b", "a") == [False, True, True]
+
+
+def test_admit_takes_many_names_in_one_question(settings: Settings) -> None:
+    settings.NEW_NAMES_PER_DAY = 2
+    admitted("a")
+    found = names.admit({("model", "a"), ("model", "b"), ("model", "c"), ("model", "d"), ("command", "x")})
+    assert {("model", "a"), ("command", "x")} < found
+    assert len(found) == 3
+    names.forget()
+    assert names.admit(found) == found
 
 
 def test_admit_takes_new_names_again_on_the_next_day(settings: Settings) -> None:

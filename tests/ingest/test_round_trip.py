@@ -1,6 +1,7 @@
 """Round trip: it ends within a second whatever Redis does, and is right again by itself."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -39,7 +40,7 @@ def waiting() -> int:
 def test_a_connection_that_redis_closed_is_noticed_before_anything_is_sent() -> None:
     push()
     buffer.connection().client_kill_filter(_type="normal", skipme=True)
-    round_trip._kept.line._answered_at -= 2
+    round_trip._idle[0]._answered_at -= 2
     push()
     assert waiting() == 2
 
@@ -55,12 +56,21 @@ def test_scripts_that_redis_forgot_are_loaded_again() -> None:
 
 def test_a_script_that_comes_too_late_does_nothing() -> None:
     push()
-    round_trip._kept.line._clock_offset_ms -= 10_000
+    round_trip._idle[0]._clock_offset_ms -= 10_000
     with pytest.raises(buffer.BufferUnavailable, match="late"):
         push()
     assert waiting() == 1
     push()  # the clocks are compared anew
     assert waiting() == 2
+
+
+def test_threads_that_come_and_go_share_their_connections() -> None:
+    for _ in range(5):
+        thread = threading.Thread(target=push)
+        thread.start()
+        thread.join()
+    assert waiting() == 5
+    assert len(round_trip._idle) == 1
 
 
 @pytest.mark.usefixtures("black_hole")

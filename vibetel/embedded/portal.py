@@ -23,6 +23,9 @@ from vibetel.embedded.addresses import is_free, is_given, is_replaced
 from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
+# Else glibc keeps the memory of the largest body for each of several threads.
+_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 # Who brings a bucket brings its keys: without them every put would fail, in a log that nobody reads.
@@ -94,7 +97,9 @@ def _manage(data_dir: Path, *arguments: str) -> Child:
 
 def ingest_command(port: int) -> list[str]:
     """The command that serves the endpoint for events on a port of this machine."""
-    return _wsgi_server("vibetel.ingest_wsgi:application", port)
+    # Threads wait for Redis's disk most of the time: 8 take half as many events again as 2 do; with 32 the slowest wait
+    # five times as long (docs/performance.md).
+    return _wsgi_server("vibetel.ingest_wsgi:application", port, threads=8)
 
 
 def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
@@ -106,7 +111,7 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
         for file in data_dir.glob(f"{schedule.name}*"):
             file.unlink()
 
-    web = _wsgi_server("vibetel.wsgi:application", port)
+    web = _wsgi_server("vibetel.wsgi:application", port, threads=32)
     ingest = ingest_command(ingest_port)
     worker = [
         *(*celery, "worker", "--pool", "threads", "--concurrency", "4"),
@@ -116,18 +121,18 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     environment = _environment(data_dir)
     return [
         Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
-        Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
+        Child("ingest", ingest, environment | _FEW_ARENAS, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
         Child("worker", worker, environment, folder=CHECKOUT),
         Child("beat", beat, environment, prepare=forget_schedule, folder=CHECKOUT),
     ]
 
 
-def _wsgi_server(application: str, port: int) -> list[str]:
-    # A request whose body never ends holds a thread until its sender hangs up: 4 of them would stop a portal of 4
-    # threads. In production a proxy in front reads bodies to their end before it passes them on.
+def _wsgi_server(application: str, port: int, threads: int) -> list[str]:
+    # A request whose body never ends holds a thread until its sender hangs up. In production a proxy in front reads
+    # bodies to their end before it passes them on.
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "32", "--http", "1", "--no-ws", application),
+        *("--workers", "1", "--blocking-threads", str(threads), "--http", "1", "--no-ws", application),
     ]
 
 
