@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test bench demo lint lock clean
+.PHONY: help run test bench fuzz outage demo lint lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -16,8 +16,15 @@ run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT a
 test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
 	@exec $(VENV_PYTHON) -m pytest
 
-bench: .venv/bench ## what the client costs the tool that it is in, in a few minutes
-	@exec $(VENV_PYTHON) -m tests.bench.client
+bench: .venv/bench ## what the endpoint takes in, then what the client costs its tool: a quarter of an hour
+	@status=0; for part in ingest client; do $(VENV_PYTHON) -m tests.bench.$$part || status=1; done; exit $$status
+
+fuzz: .venv/test ## 100,000 hostile bodies against the endpoint, in a few minutes
+	@exec $(VENV_PYTHON) -m tests.ingest.hostile_run --count 100000 --seed 1
+
+outage: .venv/test ## Valkey frozen, stopped and killed for 20 seconds under load; and a flood from one address
+	@for how in frozen stopped killed; do $(VENV_PYTHON) -m tests.bench.outage --how $$how || exit 1; done
+	@exec $(VENV_PYTHON) -m tests.bench.flood
 
 demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
 	@exec env -u DATABASE_URL -u REDIS_URL -u ARCHIVE_BUCKET -u ARCHIVE_ENDPOINT_URL DATA_DIR=build/demo \

@@ -167,16 +167,22 @@ def _draft(event: object, arrival: _Arrival, checked: Checked) -> _Line | Reject
         event = {**event, "hasError": True}  # a run that is reported by its error has failed
     line: _Line = {}
     dropped: Counts = defaultdict(int)
+    in_order, last = True, -1
     try:
-        for field, spec, rule in _RULED_FIELDS:
-            value = event.get(field)
-            if value is not None:
+        for field, value in event.items():
+            if (ruled := _RULED_FIELDS.get(field)) is None:
+                _count_unlisted(field, "field", dropped)
+            elif value is not None:
+                position, spec, rule = ruled
                 line[field] = rule(value, spec, arrival, dropped)
-            elif name in spec.required_for:
-                raise _FieldRejected("missing_field", field)
+                in_order, last = in_order and position > last, position
     except _FieldRejected as rejected:
         return Rejected(rejected.reason, rejected.name)
-    _count_unlisted(event, _FIELD_NAMES, "field", dropped)
+    for field in _REQUIRED[name]:
+        if field not in line:
+            return Rejected("missing_field", field)
+    if not in_order:
+        line = {field: line[field] for field in _RULED_FIELDS if field in line}
     for left_out, times in dropped.items():
         full = len(checked.dropped) >= _DROPPED_NAMES_MAX and left_out not in checked.dropped
         checked.dropped[f"{left_out.partition(':')[0]}:{OTHER_NAMES}" if full else left_out] += times
@@ -273,9 +279,10 @@ def _options(value: object, spec: Field, arrival: _Arrival, dropped: Counts) -> 
     """The listed options only, in the contract's order; a string that is no listed choice becomes `true`."""
     if not isinstance(value, dict):
         raise _FieldRejected("bad_type", spec.name)
-    _count_unlisted(value, _OPTION_NAMES, "option", dropped)
     kept: dict[str, object] = {}
-    for option in contract.OPTIONS:
+    for name in value.keys() - _OPTION_NAMES:
+        _count_unlisted(name, "option", dropped)
+    for option in contract.OPTIONS if value else ():
         given = value.get(option.name)
         if given is None:
             continue
@@ -301,12 +308,15 @@ _RULES: Mapping[Kind, Callable[[object, Field, _Arrival, Counts], object]] = {
     Kind.FLAG: _flag,
     Kind.OPTIONS: _options,
 }
-_RULED_FIELDS = [(spec.name, spec, _RULES[spec.kind]) for spec in contract.FIELDS]
+# In the contract's order.
+_RULED_FIELDS = {spec.name: (position, spec, _RULES[spec.kind]) for position, spec in enumerate(contract.FIELDS)}
+_REQUIRED = {
+    name: [spec.name for spec in contract.FIELDS if name in spec.required_for] for name in contract.EVENT_NAMES
+}
 
 # -- Values -----------------------------------------------------------------------------------------------------------
 
 _NAMED_FIELDS = [spec.name for spec in contract.FIELDS if spec.kind is Kind.IDENTIFIER]
-_FIELD_NAMES = frozenset(spec.name for spec in contract.FIELDS)
 _OPTION_NAMES = frozenset(option.name for option in contract.OPTIONS)
 # Of one body; more are counted together.
 _DROPPED_NAMES_MAX = 50
@@ -321,13 +331,10 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _count_unlisted(given: Mapping[str, object], listed: frozenset[str], prefix: str, dropped: Counts) -> None:
+def _count_unlisted(name: str, kind: str, dropped: Counts) -> None:
     """Count what is not on the list: by name, where it looks like one; few of them, since names are free text, too."""
-    if listed.issuperset(given):
-        return
-    for name in given.keys() - listed:
-        named = len(dropped) < _DROPPED_NAMES_MAX and _NAME.fullmatch(name)
-        dropped[f"{prefix}:{name if named else OTHER_NAMES}"] += 1
+    named = len(dropped) < _DROPPED_NAMES_MAX and _NAME.fullmatch(name)
+    dropped[f"{kind}:{name if named else OTHER_NAMES}"] += 1
 
 
 def _hashed_id(text: str, key: bytes) -> str:
@@ -346,4 +353,5 @@ def _parse_timestamp(value: object) -> datetime | None:
 
 
 def _format_timestamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Of a moment in UTC."""
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -1,4 +1,4 @@
-"""Bench: what the ingest endpoint takes in, beside yardsticks in the same rounds. `make bench`; docs/bench.md.
+"""Bench: what the ingest endpoint takes in, beside yardsticks in the same rounds. `make bench`; docs/performance.md.
 
 Out: progress on stderr, Markdown on stdout, exit status 1 where a figure is beyond its limit.
 Fails: Inexact, where an event is refused, or a stream does not hold exactly what was answered with 2xx.
@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.bench import ingest_report, instructions, posts, report, stack
-from tests.bench.ingest_report import BATCH, GZIP, PLAIN, SINGLE, TYPICAL, Results, Turn
+from tests.bench.ingest_report import BATCH, GZIP, PLAIN, PLAIN_ALIKE, SINGLE, TYPICAL, Results, Turn
 from tests.bench.load import Outcome
 from tests.bench.stack import Cores, Endpoint, Stack
 from tests.vibetel.programs import CHECKOUT
@@ -55,7 +55,7 @@ def main() -> int:
         folder = Path(name)
         with (
             stack.running(folder / "portal", cores, lambda line: tqdm.write(line, sys.stderr)) as servers,
-            tqdm(total=5 * asked.rounds, unit="turn") as bar,
+            tqdm(total=6 * asked.rounds, unit="turn") as bar,
         ):
             cases = _cases(servers, folder, asked.seconds)
             turns: dict[str, list[Turn]] = {case.name: [] for case in cases}
@@ -96,12 +96,13 @@ def _cases(servers: Stack, folder: Path, seconds: float) -> list[Case]:
     single.write_bytes(pickle.dumps(posts.requests(bodies)))
     batch.write_bytes(pickle.dumps(posts.requests(batches)))
     gzip.write_bytes(pickle.dumps(posts.gzip_requests(batches)))
-    ours, plain, typical = (servers.endpoints[name] for name in ("ours", "plain", "typical"))
+    ours, plain, alike, typical = (servers.endpoints[name] for name in ("ours", "plain", "plain_alike", "typical"))
     return [
         Case(SINGLE, ours, single),
         Case(BATCH, ours, batch, _BATCH_EVENTS),
         Case(GZIP, ours, gzip, _BATCH_EVENTS),
         Case(PLAIN, plain, single),
+        Case(PLAIN_ALIKE, alike, single),
         Case(TYPICAL, typical, single),
     ]
 

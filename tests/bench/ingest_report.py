@@ -17,6 +17,7 @@ SINGLE = "one event a request"
 BATCH = "50 events a request"
 GZIP = "50 events a request, gzip"
 PLAIN = "plain Django view, one event"
+PLAIN_ALIKE = "plain Django view, with our threads"
 TYPICAL = "typical DRF view, one event"
 OURS = (SINGLE, BATCH, GZIP)
 

@@ -28,6 +28,7 @@ from vibetel.embedded.supervisor import Supervisor
 _YARDSTICKS = "tests.bench.yardsticks"
 _STREAM = "{vibetel}:events"  # ingest/buffer.py, which cannot be imported without settings
 _APPENDS = 100
+_YARDSTICK_THREADS = 2  # what the figures that are to be reached were measured with
 _UNLIMITED = "1000000000/min"  # the rates are checked, and never reached
 
 
@@ -152,7 +153,7 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 def _endpoints(data_dir: Path) -> dict[str, Endpoint]:
-    ports = [int(port) for port in free_ports(["ours", "plain", "typical", "trivial"]).values()]
+    ports = [int(port) for port in free_ports(["ours", "plain", "plain_alike", "typical", "trivial"]).values()]
     # Granian hands the process environment to each request: a long one would cost whoever reads the headers.
     given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     ours = given | {
@@ -166,15 +167,19 @@ def _endpoints(data_dir: Path) -> dict[str, Endpoint]:
     endpoints = [
         Endpoint("ours", portal.ingest_command(ports[0]), ours, ports[0], _STREAM),
         Endpoint("plain", _yardstick_command(ports[1], "wsgi"), plain, ports[1], "bench:plain"),
-        Endpoint("typical", _yardstick_command(ports[2], "wsgi"), typical, ports[2], "bench:typical"),
-        Endpoint("trivial", _yardstick_command(ports[3], "trivial"), yardstick, ports[3]),
+        Endpoint("plain_alike", _yardstick_command(ports[2], "wsgi", alike=True), plain, ports[2], "bench:plain"),
+        Endpoint("typical", _yardstick_command(ports[3], "wsgi"), typical, ports[3], "bench:typical"),
+        Endpoint("trivial", _yardstick_command(ports[4], "trivial"), yardstick, ports[4]),
     ]
     return {endpoint.name: endpoint for endpoint in endpoints}
 
 
-def _yardstick_command(port: int, module: str) -> list[str]:
-    """The server of our own endpoint, with as many threads, for another application."""
-    return [*portal.ingest_command(port)[:-1], f"{_YARDSTICKS}.{module}:application"]
+def _yardstick_command(port: int, module: str, *, alike: bool = False) -> list[str]:
+    """The server of our own endpoint for another application; with as many threads where it is to be alike."""
+    command = [*portal.ingest_command(port)[:-1], f"{_YARDSTICKS}.{module}:application"]
+    if not alike:
+        command[command.index("--blocking-threads") + 1] = str(_YARDSTICK_THREADS)
+    return command
 
 
 def _child(endpoint: Endpoint) -> Child:

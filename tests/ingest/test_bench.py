@@ -46,7 +46,7 @@ def test_bench_calls_yardsticks_without_a_server(yardstick: str, tmp_path: Path,
 
 def test_bench_names_each_figure_beyond_its_limit() -> None:
     slow = Turn(requests_per_s=10, events_per_s=10, p50_ms=50, p99_ms=60, cpu_us=9000, memory_mb=200, kept=10)
-    cases = [*ingest_report.OURS, ingest_report.PLAIN, ingest_report.TYPICAL]
+    cases = [*ingest_report.OURS, ingest_report.PLAIN, ingest_report.PLAIN_ALIKE, ingest_report.TYPICAL]
     results = Results({case: [slow] for case in cases}, {ingest_report.SINGLE: 14, ingest_report.PLAIN: 10})
     lines = ingest_report.beyond(results)
     assert len(lines) == 7

@@ -165,6 +165,14 @@ def test_check_counts_few_dropped_names_of_a_body() -> None:
     assert sum(checked.dropped.values()) == 400
 
 
+def test_check_puts_the_fields_into_the_contracts_order() -> None:
+    sent = event(errorType="FileError", os="linux")
+    (verdict,) = check(body(dict(reversed(sent.items())))).verdicts
+    assert isinstance(verdict, Accepted)
+    order = [spec.name for spec in contract.FIELDS if spec.name in sent and spec.name != "eventId"]
+    assert list(json.loads(verdict.line)) == [*order, "eventId", "receivedAt", "schemaVersion"]
+
+
 def test_check_takes_as_many_events_as_are_allowed() -> None:
     assert len(check(body(*[event() for _ in range(500)])).verdicts) == 500
 
