@@ -103,7 +103,7 @@ STORAGES = {
 # -- Load -------------------------------------------------------------------------------------------------------------
 
 DATABASE_URL = env.parsed("DATABASE_URL", environment.url("postgresql", "postgres"))
-# A connection a request: granian ends idle threads without a word to Python, and each would leave its connection behind.
+# A connection a request: granian ends idle threads without a word to Python, and each would leave its own behind.
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)

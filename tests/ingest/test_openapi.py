@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,9 +111,9 @@ def reasons_in_the_code() -> set[str]:
     found: set[Any] = {exceptions.MethodNotAllowed.default_code}
     for node in [node for module in (checks, views) for node in ast.walk(ast.parse(inspect.getsource(module)))]:
         match node:
-            case ast.Call(ast.Name("Rejected" | "_FieldRejected" | "BodyRejected"), [ast.Constant(word), *_]):
-                found.add(word)
-            case ast.Call(ast.Attribute(ast.Call(ast.Name("super")), "__init__"), [ast.Constant(word)]):
+            case ast.Call(
+                ast.Name("Rejected" | "_FieldRejected" | "BodyRejected" | "TooMuch"), [ast.Constant(word), *_]
+            ):
                 found.add(word)
             case ast.Assign([ast.Name("default_code")], ast.Constant(word)):
                 found.add(word)
@@ -120,6 +121,12 @@ def reasons_in_the_code() -> set[str]:
                 raised = {alias.name for alias in names} - {"APIException"}
                 found |= {getattr(exceptions, name).default_code for name in raised}
     return found
+
+
+def test_endpoint_page_lists_every_reason_that_the_code_gives() -> None:
+    page = (CHECKOUT / "docs/endpoint.md").read_text()
+    reasons = page.partition("| reason |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE)) == reasons_in_the_code()
 
 
 def post(content: bytes, **headers: str) -> Any:
