@@ -1,11 +1,13 @@
 """Buffer: hold accepted events until their batch is in the archive.
 
 In: archive lines (bytes). Out: sealed batches of at most BATCH_MAX_ROWS lines and BATCH_MAX_BYTES.
-Fails: BufferUnavailable, BufferFull, SenderLimited. Next: batches.py
+Fails: BufferUnavailable, BufferUnsure, BufferFull, SenderLimited. Next: batches.py
 
-The only user of the stream. Each change is one script, so it happens whole or not at all, whoever is killed when.
+The only user of the stream. Each change to it is one script, so it happens whole or not at all, whoever is killed
+when.
 """
 
+import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,12 +27,14 @@ from ingest import round_trip
 
 # One hash tag, so that every script finds all of its keys on one node of a cluster.
 STREAM = "{vibetel}:events"
-BUFFER = "{vibetel}:buffer"  # hash: bytes, sealed_until, identity
+BUFFER = "{vibetel}:buffer"  # hash: bytes, sealed_until, identity; looked_ms, held_until_ms (seal.lua)
 SEALS = "{vibetel}:seals"  # hash: first id -> "last id, rows, bytes"
 COUNTERS = "{vibetel}:counters"  # hash: the books' terms -> events
 DROPPED = "{vibetel}:dropped"  # hash: what was left out of accepted events, by name -> times
 LATENCIES = "{vibetel}:latencies"  # hash: "status:bucket" -> requests, "status:us" -> microseconds
 FINISHED = "{vibetel}:finished"  # hash: periodic job -> Unix seconds
+
+_DONE = "{vibetel}:done:"  # with a token: was this call carried out? for an hour
 
 # Names of senders' fields are senders' text: so many are counted by name, the others together.
 DROPPED_NAMES_MAX = 200
@@ -38,6 +42,10 @@ DROPPED_NAMES_MAX = 200
 _SEALS_PER_CALL = 50
 
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]  # what XRANGE answers; redis-py's types also allow for decoded text
+
+
+logger = logging.getLogger(__name__)
+_is_full = False  # as this process saw it last
 
 
 class Charge(NamedTuple):
@@ -54,11 +62,11 @@ class BufferUnavailable(Exception):
 
 
 class BufferUnsure(BufferUnavailable):
-    """The same, and the lines may be there: `withdraw` finds out. `start_by_ms`: by then they are, or never."""
+    """The same, and the lines may be there: `withdraw` finds out. `begin_by_ms`: by then they are, or never."""
 
-    def __init__(self, start_by_ms: int) -> None:
+    def __init__(self, begin_by_ms: int) -> None:
         super().__init__("no answer")
-        self.start_by_ms = start_by_ms
+        self.begin_by_ms = begin_by_ms
 
 
 class BufferFull(Exception):
@@ -146,27 +154,33 @@ def push(
         raise BufferUnavailable(str(error)) from error
     if outcome == b"limited":
         raise SenderLimited(charges[number - 1], wait_ms)
+    _note_full(outcome == b"full")
     if outcome == b"full":
         raise BufferFull
 
 
-def withdraw(lines: Sequence[bytes], *, received: int, start_by_ms: int) -> None:
+def _note_full(full: bool) -> None:
+    global _is_full
+    if full != _is_full:
+        _is_full = full
+        logger.warning("the buffer is full: events are answered 503" if full else "the buffer has room again")
+
+
+def withdraw(lines: Sequence[bytes], *, received: int, begin_by_ms: int, token: str) -> None:
     """Take back the lines of a push that ended with BufferUnsure, and count its events as unavailable.
 
-    What is in a sealed batch by now stays, as accepted. Raises BufferUnavailable.
+    What is in a sealed batch by now stays, as accepted. Called again with its token, it does nothing. Raises
+    BufferUnavailable.
     """
     with _redis_errors():
-        _script("withdraw")([STREAM, BUFFER, COUNTERS], [start_by_ms, received, *lines])
+        _script("withdraw")([STREAM, BUFFER, COUNTERS, _DONE + token], [begin_by_ms, received, *lines])
 
 
-def add_counts(counts: Mapping[str, int], latencies: Mapping[str, int]) -> None:
-    """Add what was counted without a push. Raises BufferUnavailable."""
-    with _redis_errors(), connection().pipeline() as all_of_it:
-        for name, amount in counts.items():
-            all_of_it.hincrby(COUNTERS, name, amount)
-        for name, amount in latencies.items():
-            all_of_it.hincrby(LATENCIES, name, amount)
-        all_of_it.execute()
+def add_counts(counts: Mapping[str, int], latencies: Mapping[str, int], *, token: str) -> None:
+    """Add what was counted without a push. Called again with its token, it does nothing. Raises BufferUnavailable."""
+    parts = [part for amounts in (counts, latencies) for pair in amounts.items() for part in pair]
+    with _redis_errors():
+        _script("count")([COUNTERS, LATENCIES, _DONE + token], [len(counts), *parts])
 
 
 def seal_due(*, max_age_ms: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Round trip: one script in Redis for one request, which never waits longer than a second for it.
+"""Round trip: one script in Redis for one request, which waits for it no longer than half a second.
 
 In: a script of lua/, its keys and arguments. Out: what the script answers.
 Fails: RedisAway, quickly. Next: buffer.py, names.py
@@ -17,20 +17,19 @@ import hiredis
 import redis
 from django.conf import settings
 
-# Together less than a second, so that no request hangs longer.
-_CONNECT_SECONDS = 0.2
-_OPEN_SECONDS = 0.4  # with login and loading of scripts; a connection that took longer is the next request's
-_ANSWER_SECONDS = 0.5  # for what was sent
-# A script that could not run by then must not run later, when nobody waits for its answer: it would keep an event that
-# was answered 503. The rest of the wait is for the way back.
-_START_SECONDS = 0.3
+# A request opens one connection at most, asks about names at most once, and pushes: a second in all.
+_OPEN_STEP_SECONDS = 0.2  # each of connecting, logging in and loading the scripts
+_OPEN_SECONDS = 0.25  # all of it; a connection that took longer is a later request's
+_ANSWER_SECONDS = {"admit": 0.25, "push": 0.5}
+# A script that could not begin by then must not run later, when nobody waits for its answer: it would keep an event
+# that was answered 503. The rest of the wait is for the way back.
+_BEGIN_SHARE = 0.6
 # A connection that was not used for so long may have been closed by Redis.
 _IDLE_SECONDS = 1.0
 # After it was away Redis is asked again so often; who comes meanwhile is told at once.
 _PAUSE_SECONDS = 0.5
 
-_SCRIPTS = {name: (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes() for name in ("push", "admit")}
-
+_SCRIPTS = {name: (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes() for name in _ANSWER_SECONDS}
 
 logger = logging.getLogger(__name__)
 
@@ -46,27 +45,29 @@ class RedisAway(Exception):
         self.unsure_until_ms = unsure_until_ms
 
 
-class _Line:
-    """A connection with the scripts loaded, and what Redis's clock said when it was opened."""
+class _Connection:
+    """redis-py's, with the scripts loaded, and what Redis's clock said when it was opened."""
 
     def __init__(self) -> None:
         pool: Any = redis.ConnectionPool.from_url(
             settings.REDIS_URL,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_CONNECT_SECONDS,
+            socket_timeout=_OPEN_STEP_SECONDS,
+            socket_connect_timeout=_OPEN_STEP_SECONDS,
+            protocol=2,  # one step less to log in
             retry=None,
             driver_info=None,
         )
         began = time.monotonic()
-        self.connection: Any = pool.make_connection()
-        self.connection.connect()
+        self._wire: Any = pool.make_connection()
+        self._wire.connect()
         commands = [_packed(b"SCRIPT", b"LOAD", source) for source in _SCRIPTS.values()]
-        self.connection.send_packed_command([*commands, _packed(b"TIME")], check_health=False)
-        self.digests: dict[str, bytes] = {name: self.connection.read_response() for name in _SCRIPTS}
-        seconds, microseconds = self.connection.read_response()
+        self._wire.send_packed_command([*commands, _packed(b"TIME")], check_health=False)
+        self.digests: dict[str, bytes] = {name: self._wire.read_response() for name in _SCRIPTS}
+        seconds, microseconds = self._wire.read_response()
         # Taken as if Redis had answered at once: never ahead of its clock.
         self._clock_offset_ms = int(seconds) * 1000 + int(microseconds) / 1000 - time.monotonic() * 1000
         self._answered_at = 0.0
+        self._wire.update_current_socket_timeout(_ANSWER_SECONDS["push"])
         self.opened_late = time.monotonic() - began > _OPEN_SECONDS
 
     def is_dead(self) -> bool:
@@ -74,24 +75,25 @@ class _Line:
         if time.monotonic() - self._answered_at < _IDLE_SECONDS:
             return False  # it would have to have died just now
         try:
-            return bool(self.connection.can_read(0))  # nothing is owed to us: what can be read is the end
+            return bool(self._wire.can_read(0))  # nothing is owed to us: what can be read is the end
         except redis.ConnectionError:
             return True
 
-    def start_by_ms(self) -> int:
+    def begin_by_ms(self, script: str) -> int:
         """By Redis's clock, until when a script sent now may begin."""
-        return int((time.monotonic() + _START_SECONDS) * 1000 + self._clock_offset_ms)
+        return int((time.monotonic() + _BEGIN_SHARE * _ANSWER_SECONDS[script]) * 1000 + self._clock_offset_ms)
 
-    def ask(self, command: bytes) -> Any:
-        self.connection.send_packed_command([command], check_health=False)
-        answer = self.connection.read_response()
+    def ask(self, script: str, command: bytes) -> Any:
+        self._wire.send_packed_command([command], check_health=False)
+        # Another timeout than the connection's costs two system calls.
+        answer = self._wire.read_response(**({} if script == "push" else {"timeout": _ANSWER_SECONDS[script]}))
         self._answered_at = time.monotonic()
         return answer
 
 
 # Connections that wait for a request. Not one a thread: granian ends idle threads without a word to Python, and each
 # would leave its connection behind.
-_idle: list[_Line] = []
+_idle: list[_Connection] = []
 # Of this process: is Redis away, and until when (monotonic clock) is it not asked again?
 _is_away = False
 _away_until = 0.0
@@ -104,38 +106,44 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
     """
     if time.monotonic() < _away_until:
         raise RedisAway("a moment ago")
-    start_by_ms = 0
+    begin_by_ms = 0
     try:
-        line = _take()
-        start_by_ms = line.start_by_ms()
-        answer = line.ask(_packed(b"EVALSHA", line.digests[script], len(keys), *keys, start_by_ms, *arguments))
-    except redis.ResponseError as error:  # also NOSCRIPT: a new line loads them
+        connection = _take()
+        begin_by_ms = connection.begin_by_ms(script)
+        command = _packed(b"EVALSHA", connection.digests[script], len(keys), *keys, begin_by_ms, *arguments)
+        answer = connection.ask(script, command)
+    except redis.exceptions.NoScriptError as error:
+        _idle.clear()  # new connections load them
+        raise RedisAway(type(error).__name__) from error
+    except redis.ResponseError as error:  # it answers at once, and may be asked at once
+        _note_away(error, pause_seconds=0)
         raise RedisAway(type(error).__name__) from error
     except (redis.RedisError, OSError) as error:
-        _note_away(error)
-        raise RedisAway(type(error).__name__, unsure_until_ms=start_by_ms) from error
-    if answer == b"late":  # or its clock was set: a new line reads it again
+        _note_away(error, pause_seconds=_PAUSE_SECONDS)
+        raise RedisAway(type(error).__name__, unsure_until_ms=begin_by_ms) from error
+    if answer == b"late":  # or its clock was set: a new connection reads it again
         raise RedisAway("late")
-    _idle.append(line)
+    _idle.append(connection)
     if _is_away:
         _note_back()
     return answer
 
 
-def _take() -> _Line:
+def _take() -> _Connection:
     """A connection that nobody else uses. Raises RedisAway, redis.RedisError."""
     while _idle:
         try:
-            line = _idle.pop()
+            connection = _idle.pop()
         except IndexError:  # another thread was faster
             break
-        if not line.is_dead():
-            return line
-    line = _Line()
-    if line.opened_late:
-        _idle.append(line)
+        if not connection.is_dead():
+            return connection
+    connection = _Connection()
+    if connection.opened_late:
+        _idle.append(connection)
+        _note_away(redis.TimeoutError(), pause_seconds=_PAUSE_SECONDS)
         raise RedisAway("slow to connect")
-    return line
+    return connection
 
 
 def _packed(*parts: bytes | str | int | float) -> bytes:
@@ -143,17 +151,17 @@ def _packed(*parts: bytes | str | int | float) -> bytes:
     return hiredis.pack_command(parts)  # type: ignore[arg-type,no-any-return]
 
 
-def _note_away(error: Exception) -> None:
+def _note_away(error: Exception, *, pause_seconds: float) -> None:
     global _is_away, _away_until
     if not _is_away:
-        logger.warning("Redis is away (%s): events are answered 503", type(error).__name__)
-    _is_away, _away_until = True, time.monotonic() + _PAUSE_SECONDS
+        logger.warning("Redis is away or refuses (%s): events are answered 503", type(error).__name__)
+    _is_away, _away_until = True, time.monotonic() + pause_seconds
 
 
 def _note_back() -> None:
     global _is_away
     _is_away = False
-    logger.warning("Redis answers again")
+    logger.warning("Redis takes events again")
 
 
 def forget() -> None:

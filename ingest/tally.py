@@ -1,42 +1,48 @@
 """Tally: what this process counts that no append carries, in Redis within a second or so.
 
-In: requests that ended without Redis, and how long each took. Out: the books' terms and the latency histogram.
-Next: buffer.py
+In: requests that ended without Redis, how long each took, and pushes whose answer was lost. Out: the books' terms and
+the latency histogram; what was appended and answered 503 is taken back. Next: buffer.py
 
-What waits here when the process is killed is lost: at most a second of it. `received` waits with the term that it
-balances, so the books stay even.
+What waits here when the process is killed is lost: at most a second of it, unless Redis is away. `received` waits with
+the term that it balances, so the books stay even.
 """
 
-import atexit
+import secrets
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
+from multiprocessing.util import Finalize
 
 from ingest import buffer
 
 FLUSH_SECONDS = 1.0
 # Upper bounds in ms of the latency histogram's buckets; the last is open.
 LATENCY_BOUNDS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
+_DOUBTS_MAX = 1000
 
-_lock = threading.Lock()
+_counting = threading.Lock()
 _counts: Counter[str] = Counter()
+_observed: deque[tuple[int, float]] = deque()
+_doubts: deque[tuple[str, Sequence[bytes], int, int]] = deque(maxlen=_DOUBTS_MAX)
+
+_flushing = threading.Lock()
 _latencies: Counter[str] = Counter()
-_observed: deque[tuple[int, float]] = deque()  # not in _latencies yet
-_doubts: deque[tuple[Sequence[bytes], int, int]] = deque(maxlen=1000)
+# What was sent and perhaps not added: it is sent again as it was, and its token tells Redis.
+_unsure: tuple[str, Counter[str], Counter[str]] | None = None
 _flusher: threading.Thread | None = None
 
 
 def count(term: str, events: int) -> None:
     """Count events that came and were not kept."""
-    with _lock:
+    with _counting:
         _counts["received"] += events
         _counts[term] += events
 
 
-def doubt(lines: Sequence[bytes], *, received: int, start_by_ms: int) -> None:
+def doubt(lines: Sequence[bytes], *, received: int, begin_by_ms: int) -> None:
     """Note a push whose answer did not come (BufferUnsure): its sender is told 503, and its lines are taken back."""
-    _doubts.append((lines, received, start_by_ms))
+    _doubts.append((secrets.token_hex(8), lines, received, begin_by_ms))
 
 
 def observe(status: int, seconds: float) -> None:
@@ -48,39 +54,56 @@ def observe(status: int, seconds: float) -> None:
 
 def flush() -> None:
     """Write what waits to Redis, and take back what nobody was told to be there; where Redis is away, both wait on."""
-    while _doubts:
-        lines, received, start_by_ms = _doubts[0]
+    with _flushing:
         try:
-            buffer.withdraw(lines, received=received, start_by_ms=start_by_ms)
+            _settle_doubts()
+            _send_counts()
         except buffer.BufferUnavailable:
-            break
-        _doubts.popleft()
-    with _lock:
-        while _observed:
-            status, seconds = _observed.popleft()
-            _latencies[f"{status}:{bisect_left(LATENCY_BOUNDS_MS, seconds * 1000)}"] += 1
-            _latencies[f"{status}:us"] += int(seconds * 1_000_000)
-        counts, latencies = Counter(_counts), Counter(_latencies)
-        _counts.clear()
-        _latencies.clear()
-    if not counts and not latencies:
-        return
-    try:
-        buffer.add_counts(counts, latencies)
-    except buffer.BufferUnavailable:
-        with _lock:
-            _counts.update(counts)
-            _latencies.update(latencies)
+            _sum_latencies()  # the next second tries again, and a sum takes less room
+
+
+def _settle_doubts() -> None:
+    for _ in range(len(_doubts)):
+        token, lines, received, begin_by_ms = _doubts.popleft()
+        try:
+            buffer.withdraw(lines, received=received, begin_by_ms=begin_by_ms, token=token)
+        except buffer.BufferUnavailable:
+            _doubts.appendleft((token, lines, received, begin_by_ms))
+            raise
+
+
+def _send_counts() -> None:
+    global _unsure
+    while True:
+        if _unsure is None:
+            _sum_latencies()
+            with _counting:
+                counts = Counter(_counts)
+                _counts.clear()
+            if not counts and not _latencies:
+                return
+            _unsure = (secrets.token_hex(8), counts, Counter(_latencies))
+            _latencies.clear()
+        token, counts, latencies = _unsure
+        buffer.add_counts(counts, latencies, token=token)
+        _unsure = None
+
+
+def _sum_latencies() -> None:
+    for _ in range(len(_observed)):
+        status, seconds = _observed.popleft()
+        _latencies[f"{status}:{bisect_left(LATENCY_BOUNDS_MS, seconds * 1000)}"] += 1
+        _latencies[f"{status}:us"] += int(seconds * 1_000_000)
 
 
 def _start() -> None:
     global _flusher
-    with _lock:
+    with _counting:
         if _flusher is not None:
             return
         _flusher = threading.Thread(target=_flush_forever, name="tally", daemon=True)
     _flusher.start()
-    atexit.register(flush)
+    Finalize(None, flush, exitpriority=10)  # granian's workers are multiprocessing's, whose end is not atexit's
 
 
 def _flush_forever() -> None:

@@ -89,9 +89,9 @@ def _day_key(day: int) -> bytes:
 
 def _network(address: str) -> str:
     parsed = _parsed(address) if ":" in address else None
-    if not isinstance(parsed, IPv6Address):
-        return address  # also of what is no address, such as a Unix socket's peer
-    return str(parsed.ipv4_mapped or int(parsed) >> 64)
+    if isinstance(parsed, IPv6Address):
+        return str(int(parsed) >> 64)
+    return str(parsed or address)  # also what is no address, such as a Unix socket's peer
 
 
 def _sender(meta: Mapping[str, Any]) -> str:
@@ -112,6 +112,7 @@ def _is_trusted(address: str) -> bool:
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed  # a socket for both writes IPv4 as IPv6

@@ -21,6 +21,7 @@ from rest_framework.views import APIView, exception_handler
 
 from ingest import buffer, checks, names, tally, throttles
 from ingest.checks import Accepted, Checked, Rejected
+from ingest.round_trip import RedisAway
 
 RETRY_AFTER_SECONDS = 5
 
@@ -132,7 +133,7 @@ class PipelineView(APIView):
     renderer_classes = [JSONBytesRenderer]
     content_negotiation_class = OneOfEach
     sender: str  # set by the throttle
-    body_bytes = 0
+    body_bytes: int | None = None  # inflated; None until that is known
 
     def post(self, request: Request) -> HttpResponse:
         """Check the body's events, keep the accepted ones, answer with a verdict each."""
@@ -148,7 +149,9 @@ class PipelineView(APIView):
         """Buffer what is accepted, and count the rest. Raises Throttled, Unavailable."""
         lines = [verdict.line for verdict in checked.verdicts if isinstance(verdict, Accepted)]
         received = len(checked.verdicts)
-        charges = throttles.charges(self.sender, checked.installations, events=received, body_bytes=self.body_bytes)
+        charges = throttles.charges(
+            self.sender, checked.installations, events=received, body_bytes=self.body_bytes or 0
+        )
         rejected: dict[str, int] = {}
         if len(lines) < received:
             rejected = Counter(f"rejected:{v.reason}" for v in checked.verdicts if isinstance(v, Rejected))
@@ -160,7 +163,10 @@ class PipelineView(APIView):
         except buffer.BufferFull as error:
             raise Unavailable from error
         except buffer.BufferUnsure as error:
-            tally.doubt(lines, received=received, start_by_ms=error.start_by_ms)
+            if lines:
+                tally.doubt(lines, received=received, begin_by_ms=error.begin_by_ms)
+            else:
+                tally.count("unavailable", received)
             raise Unavailable from error
         except buffer.BufferUnavailable as error:
             tally.count("unavailable", received)
@@ -208,6 +214,9 @@ def _check(body: bytes) -> Checked:
         raise BodyTooLarge(code=error.reason) from error
     except checks.BodyRejected as error:
         raise BadBody(code=error.reason) from error
+    except RedisAway as error:  # about the names: what was in the body is not known here
+        tally.count("unavailable", 1)
+        raise Unavailable from error
 
 
 def _inflate(body: bytes, wbits: int, max_bytes: int) -> bytes:
@@ -245,8 +254,12 @@ def _refuse(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
         return answer
     reason = str(error.get_codes())
     if answer.status_code in _BODY_REFUSED:
+        view: PipelineView = context["view"]
+        # Refused while it was read or inflated: nobody knows how far that went, so it costs the most it may have been.
+        if isinstance(error, BodyTooLarge | BadBody) and view.body_bytes is None:
+            view.body_bytes = settings.BODY_MAX_BYTES
         try:
-            context["view"].keep(Checked([Rejected(reason)]))
+            view.keep(Checked([Rejected(reason)]))
         except (Throttled, Unavailable) as instead:
             return _refuse(instead, context)
     refusal = {"success": False, "results": [{"status": "rejected", "reason": reason}]}

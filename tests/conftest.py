@@ -30,9 +30,11 @@ def _empty() -> None:
 @pytest.fixture
 def redis_away(settings: Settings) -> Iterator[None]:
     """A Redis that refuses connections."""
+    there = settings.REDIS_URL
     settings.REDIS_URL = "redis://127.0.0.1:1"
     _forget_connections()
     yield
+    settings.REDIS_URL = there  # before it is forgotten: the tally's thread may connect at any moment
     _forget_connections()
 
 

@@ -29,7 +29,8 @@ INGEST_PORT = env.parsed("INGEST_PORT", environment.port, str(PORT + 1))  # and 
 
 # -- Secrets ----------------------------------------------------------------------------------------------------------
 
-SECRET_KEY = env.text("SECRET_KEY")  # signs sessions; may be changed, everybody logs in again
+# Signs sessions, and hashes addresses for the limits; one for all processes. Changed, everybody logs in again.
+SECRET_KEY = env.text("SECRET_KEY")
 IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids that are no UUIDs; never change it
 
 # -- Ingest: POST, check, buffer --------------------------------------------------------------------------------------
@@ -190,8 +191,11 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "filters": {
-        # While Redis is away each event is answered so: round_trip.py says it once.
-        "no_503": {"()": "django.utils.log.CallbackFilter", "callback": lambda record: record.status_code != 503}
+        # While Redis is away or the buffer full, each event is answered so: round_trip.py and buffer.py say it once.
+        "no_503": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 0) != 503,
+        }
     },
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain"},

@@ -1,14 +1,14 @@
 -- Append events to the stream, charge who sent them, and count: all of it, or none where a limit or a bound says no.
 -- KEYS: stream, buffer (hash), counters (hash), dropped (hash), then one key a charge
--- ARGV: start at the latest (Unix ms, by this clock), max rows, max bytes, most names in `dropped`, events received,
+-- ARGV: begin at the latest (Unix ms, by this clock), max rows, max bytes, most names in `dropped`, events received,
 --       number of counters, number of dropped names, name and amount of each of these; then for each charge its cost,
 --       its interval (ms that one event takes to be allowed again) and its burst (ms); then the lines
 -- Answers {'kept', 0, 0}, {'full', 0, 0}, {'limited', ms until it would not be, by which charge}, or 'late'.
-local start_by, max_rows, max_bytes, max_dropped, received, counter_count, dropped_count = tonumber(ARGV[1]),
+local begin_by, max_rows, max_bytes, max_dropped, received, counter_count, dropped_count = tonumber(ARGV[1]),
   tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
-if now > start_by then
+if now > begin_by then
   return 'late'
 end
 local first_dropped = 8 + 2 * counter_count

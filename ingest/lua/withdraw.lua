@@ -1,11 +1,15 @@
 -- Take back what a push appended whose answer never came: its sender was told 503 and sends it again.
--- KEYS: stream, buffer (hash), counters (hash)
+-- KEYS: stream, buffer (hash), counters (hash), this call's token
 -- ARGV: the latest start that the push had (Unix ms), events received with it, the lines
--- Answers 'withdrawn', 'absent' where the push had not run, 'sealed' where its rows are a batch's already.
-local start_by, received, rows = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 2
+-- Answers 'withdrawn', 'sealed' where its rows are a batch's already, 'absent' where they are not here: the push had not
+-- run, or its batch is in the bucket by now; 'done' where it was asked before.
+if not redis.call('SET', KEYS[4], '', 'NX', 'EX', 3600) then
+  return 'done'
+end
+local begin_by, received, rows = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 2
 
 -- A push is refused after its latest start, and waits for its answer less than a second.
-local entries = redis.call('XRANGE', KEYS[1], start_by - 1000, start_by)
+local entries = redis.call('XRANGE', KEYS[1], begin_by - 1000, begin_by)
 local first = nil
 for i = 1, #entries do
   if entries[i][2][2] == ARGV[3] then
