@@ -24,6 +24,7 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from ingest import round_trip
+from ingest.round_trip import Mark
 
 # One hash tag, so that every script finds all of its keys on one node of a cluster.
 STREAM = "{vibetel}:events"
@@ -62,11 +63,11 @@ class BufferUnavailable(Exception):
 
 
 class BufferUnsure(BufferUnavailable):
-    """The same, and the lines may be there: `withdraw` finds out. `begin_by_ms`: by then they are, or never."""
+    """The same, and the lines may be there: `withdraw` finds out by the `mark`."""
 
-    def __init__(self, begin_by_ms: int) -> None:
+    def __init__(self, mark: Mark) -> None:
         super().__init__("no answer")
-        self.begin_by_ms = begin_by_ms
+        self.mark = mark
 
 
 class BufferFull(Exception):
@@ -149,8 +150,8 @@ def push(
     try:
         outcome, wait_ms, number = round_trip.call("push", keys, arguments)
     except round_trip.RedisAway as error:
-        if error.unsure_until_ms:
-            raise BufferUnsure(error.unsure_until_ms) from error
+        if error.mark:
+            raise BufferUnsure(error.mark) from error
         raise BufferUnavailable(str(error)) from error
     if outcome == b"limited":
         raise SenderLimited(charges[number - 1], wait_ms)
@@ -166,14 +167,14 @@ def _note_full(full: bool) -> None:
         logger.warning("the buffer is full: events are answered 503" if full else "the buffer has room again")
 
 
-def withdraw(lines: Sequence[bytes], *, received: int, begin_by_ms: int, token: str) -> None:
-    """Take back the lines of a push that ended with BufferUnsure, and count its events as unavailable.
+def withdraw(mark: Mark, *, received: int, token: str) -> None:
+    """Take back what a push kept that ended with BufferUnsure, and count its events as unavailable.
 
     What is in a sealed batch by now stays, as accepted. Called again with its token, it does nothing. Raises
     BufferUnavailable.
     """
     with _redis_errors():
-        _script("withdraw")([STREAM, BUFFER, COUNTERS, _DONE + token], [begin_by_ms, received, *lines])
+        _script("withdraw")([STREAM, BUFFER, COUNTERS, mark.key, _DONE + token], [mark.number, received])
 
 
 def add_counts(counts: Mapping[str, int], latencies: Mapping[str, int], *, token: str) -> None:
@@ -198,13 +199,13 @@ def seal_due(*, max_age_ms: int | None = None) -> int:
 def sealed() -> list[Seal]:
     """The seals whose batches are not released yet, oldest first."""
     with _redis_errors():
-        connection().hsetnx(BUFFER, "identity", secrets.token_hex(16))
-        identity = cast(bytes, connection().hget(BUFFER, "identity")).decode()
+        while (identity := cast("bytes | None", connection().hget(BUFFER, "identity"))) is None:
+            connection().hsetnx(BUFFER, "identity", secrets.token_hex(16))
         found = cast(dict[bytes, bytes], connection().hgetall(SEALS))
     seals = []
     for first_id, value in found.items():
         last_id, rows, size = value.decode().split()
-        seals.append(Seal(first_id.decode(), last_id, int(rows), int(size), identity))
+        seals.append(Seal(first_id.decode(), last_id, int(rows), int(size), identity.decode()))
     return sorted(seals, key=lambda seal: _position(seal.first_id))
 
 

@@ -8,10 +8,11 @@ redis-py's connections without its pool and its calls, which cost more than all 
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import redis
@@ -34,15 +35,22 @@ _SCRIPTS = {name: (Path(__file__).parent / "lua" / f"{name}.lua").read_bytes() f
 logger = logging.getLogger(__name__)
 
 
+class Mark(NamedTuple):
+    """Where a script writes down what it did, and the number that tells this run of it from the connection's last."""
+
+    key: str
+    number: int
+
+
 class RedisAway(Exception):
     """Redis did not answer in time, or not with success.
 
-    Where it may have run the script all the same, `unsure_until_ms` is when it had to begin by its own clock, else 0.
+    Where it may have run the script all the same, `mark` is what the script left behind if it did.
     """
 
-    def __init__(self, reason: str, *, unsure_until_ms: int = 0) -> None:
+    def __init__(self, reason: str, *, mark: Mark | None = None) -> None:
         super().__init__(reason)
-        self.unsure_until_ms = unsure_until_ms
+        self.mark = mark
 
 
 class _Connection:
@@ -67,6 +75,7 @@ class _Connection:
         # Taken as if Redis had answered at once: never ahead of its clock.
         self._clock_offset_ms = int(seconds) * 1000 + int(microseconds) / 1000 - time.monotonic() * 1000
         self._answered_at = 0.0
+        self._mark = Mark("{vibetel}:push:" + secrets.token_hex(8), 0)
         self._wire.update_current_socket_timeout(_ANSWER_SECONDS["push"])
         self.opened_late = time.monotonic() - began > _OPEN_SECONDS
 
@@ -78,6 +87,11 @@ class _Connection:
             return bool(self._wire.can_read(0))  # nothing is owed to us: what can be read is the end
         except redis.ConnectionError:
             return True
+
+    def next_mark(self) -> Mark:
+        """Another one for each script."""
+        self._mark = self._mark._replace(number=self._mark.number + 1)
+        return self._mark
 
     def begin_by_ms(self, script: str) -> int:
         """By Redis's clock, until when a script sent now may begin."""
@@ -100,18 +114,19 @@ _away_until = 0.0
 
 
 def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int | float]) -> Any:
-    """Run a script of lua/; its first argument is the time, by Redis's clock in ms, from which on it must not.
+    """Run a script of lua/. Its first key and second argument are a Mark; its first argument is the time, by Redis's clock
+    in ms, until when it may begin.
 
     Raises RedisAway.
     """
     if time.monotonic() < _away_until:
         raise RedisAway("a moment ago")
-    begin_by_ms = 0
+    mark = None
     try:
         connection = _take()
-        begin_by_ms = connection.begin_by_ms(script)
-        command = _packed(b"EVALSHA", connection.digests[script], len(keys), *keys, begin_by_ms, *arguments)
-        answer = connection.ask(script, command)
+        begin_by_ms, mark = connection.begin_by_ms(script), connection.next_mark()
+        head = (b"EVALSHA", connection.digests[script], len(keys) + 1, mark.key)
+        answer = connection.ask(script, _packed(*head, *keys, begin_by_ms, mark.number, *arguments))
     except redis.exceptions.NoScriptError as error:
         _idle.clear()  # new connections load them
         raise RedisAway(type(error).__name__) from error
@@ -120,7 +135,7 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
         raise RedisAway(type(error).__name__) from error
     except (redis.RedisError, OSError) as error:
         _note_away(error, pause_seconds=_PAUSE_SECONDS)
-        raise RedisAway(type(error).__name__, unsure_until_ms=begin_by_ms) from error
+        raise RedisAway(type(error).__name__, mark=mark) from error
     if answer == b"late":  # or its clock was set: a new connection reads it again
         raise RedisAway("late")
     _idle.append(connection)

@@ -11,10 +11,10 @@ import secrets
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Sequence
 from multiprocessing.util import Finalize
 
 from ingest import buffer
+from ingest.round_trip import Mark
 
 FLUSH_SECONDS = 1.0
 # Upper bounds in ms of the latency histogram's buckets; the last is open.
@@ -24,7 +24,7 @@ _DOUBTS_MAX = 1000
 _counting = threading.Lock()
 _counts: Counter[str] = Counter()
 _observed: deque[tuple[int, float]] = deque()
-_doubts: deque[tuple[str, Sequence[bytes], int, int]] = deque(maxlen=_DOUBTS_MAX)
+_doubts: deque[tuple[str, Mark, int]] = deque(maxlen=_DOUBTS_MAX)
 
 _flushing = threading.Lock()
 _latencies: Counter[str] = Counter()
@@ -40,9 +40,9 @@ def count(term: str, events: int) -> None:
         _counts[term] += events
 
 
-def doubt(lines: Sequence[bytes], *, received: int, begin_by_ms: int) -> None:
+def doubt(mark: Mark, *, received: int) -> None:
     """Note a push whose answer did not come (BufferUnsure): its sender is told 503, and its lines are taken back."""
-    _doubts.append((secrets.token_hex(8), lines, received, begin_by_ms))
+    _doubts.append((secrets.token_hex(8), mark, received))
 
 
 def observe(status: int, seconds: float) -> None:
@@ -64,11 +64,11 @@ def flush() -> None:
 
 def _settle_doubts() -> None:
     for _ in range(len(_doubts)):
-        token, lines, received, begin_by_ms = _doubts.popleft()
+        token, mark, received = _doubts.popleft()
         try:
-            buffer.withdraw(lines, received=received, begin_by_ms=begin_by_ms, token=token)
+            buffer.withdraw(mark, received=received, token=token)
         except buffer.BufferUnavailable:
-            _doubts.appendleft((token, lines, received, begin_by_ms))
+            _doubts.appendleft((token, mark, received))
             raise
 
 

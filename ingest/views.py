@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import IO, Any, NoReturn, cast
 
 import msgspec
@@ -163,10 +164,7 @@ class PipelineView(APIView):
         except buffer.BufferFull as error:
             raise Unavailable from error
         except buffer.BufferUnsure as error:
-            if lines:
-                tally.doubt(lines, received=received, begin_by_ms=error.begin_by_ms)
-            else:
-                tally.count("unavailable", received)
+            tally.doubt(error.mark, received=received)
             raise Unavailable from error
         except buffer.BufferUnavailable as error:
             tally.count("unavailable", received)
@@ -202,20 +200,21 @@ class PipelineView(APIView):
 
 
 def _check(body: bytes) -> Checked:
+    check = partial(
+        checks.check,
+        body,
+        received_at=datetime.now(UTC),
+        identity_hash_key=settings.IDENTITY_HASH_KEY,
+        events_max_count=settings.EVENTS_MAX_COUNT,
+    )
     try:
-        return checks.check(
-            body,
-            received_at=datetime.now(UTC),
-            identity_hash_key=settings.IDENTITY_HASH_KEY,
-            events_max_count=settings.EVENTS_MAX_COUNT,
-            admit=names.admit,
-        )
+        return check(admit=names.admit)
     except checks.TooMuch as error:
         raise BodyTooLarge(code=error.reason) from error
     except checks.BodyRejected as error:
         raise BadBody(code=error.reason) from error
-    except RedisAway as error:  # about the names: what was in the body is not known here
-        tally.count("unavailable", 1)
+    except RedisAway as error:
+        tally.count("unavailable", len(check().verdicts))
         raise Unavailable from error
 
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Add what was counted without a push; once, however often it is sent.
 -- KEYS: counters (hash), latencies (hash), this call's token
 -- ARGV: number of counters, name and amount of each, then name and amount of each latency

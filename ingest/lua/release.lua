@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Forget a sealed batch, now that its object is in the bucket. Without effect where that was done before.
 -- KEYS: stream, buffer (hash), seals (hash), counters (hash)
 -- ARGV: the seal's first id

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Seal every batch that is due: fix, for good, which rows belong to it.
 -- KEYS: stream, buffer (hash), seals (hash: first id -> last id, rows, bytes)
 -- ARGV: max rows, max bytes, max age of a batch's first row in ms, most seals in one call

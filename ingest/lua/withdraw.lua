@@ -1,43 +1,39 @@
+#!lua flags=allow-oom
 -- Take back what a push appended whose answer never came: its sender was told 503 and sends it again.
--- KEYS: stream, buffer (hash), counters (hash), this call's token
--- ARGV: the latest start that the push had (Unix ms), events received with it, the lines
--- Answers 'withdrawn', 'sealed' where its rows are a batch's already, 'absent' where they are not here: the push had not
--- run, or its batch is in the bucket by now; 'done' where it was asked before.
-if not redis.call('SET', KEYS[4], '', 'NX', 'EX', 3600) then
+-- KEYS: stream, buffer (hash), counters (hash), the push's mark, this call's token
+-- ARGV: the mark's number, events received with the push
+-- Answers 'withdrawn'; 'sealed' where its rows are a batch's already, which stay accepted; 'absent' where it did not run;
+-- 'settled' where it ran and kept nothing; 'done' where this was asked before.
+if not redis.call('SET', KEYS[5], '', 'NX', 'EX', 3600) then
   return 'done'
 end
-local begin_by, received, rows = tonumber(ARGV[1]), tonumber(ARGV[2]), #ARGV - 2
-
--- A push is refused after its latest start, and waits for its answer less than a second.
-local entries = redis.call('XRANGE', KEYS[1], begin_by - 1000, begin_by)
-local first = nil
-for i = 1, #entries do
-  if entries[i][2][2] == ARGV[3] then
-    first = i
-    break
-  end
-end
-if not first then
+local received = tonumber(ARGV[2])
+local number, first, last = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+) ?(%S*) ?(%S*)$')
+if number ~= ARGV[1] then
   redis.call('HINCRBY', KEYS[3], 'received', received)
   redis.call('HINCRBY', KEYS[3], 'unavailable', received)
   return 'absent'
 end
-
-local ms, sequence = string.match(entries[first][1], '^(%d+)-(%d+)$')
-local sealed_ms, sealed_sequence =
-  string.match(redis.call('HGET', KEYS[2], 'sealed_until') or '0-0', '^(%d+)-(%d+)$')
-ms, sequence, sealed_ms, sealed_sequence =
-  tonumber(ms), tonumber(sequence), tonumber(sealed_ms), tonumber(sealed_sequence)
-if ms < sealed_ms or (ms == sealed_ms and sequence <= sealed_sequence) then
-  return 'sealed' -- it stays accepted, and what is sent again counts as a duplicate
+if first == '' then
+  return 'settled'
 end
 
-local bytes = 0
-for i = first, first + rows - 1 do -- appended in one step, they are side by side
+local function position(id)
+  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(sequence)
+end
+local ms, sequence = position(first)
+local sealed_ms, sealed_sequence = position(redis.call('HGET', KEYS[2], 'sealed_until') or '0-0')
+if ms < sealed_ms or (ms == sealed_ms and sequence <= sealed_sequence) then
+  return 'sealed' -- what is sent again counts as a duplicate
+end
+
+local entries, bytes = redis.call('XRANGE', KEYS[1], first, last), 0
+for i = 1, #entries do -- appended in one step, they are side by side
   bytes = bytes + #entries[i][2][2]
   redis.call('XDEL', KEYS[1], entries[i][1])
 end
 redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
-redis.call('HINCRBY', KEYS[3], 'accepted', -rows)
-redis.call('HINCRBY', KEYS[3], 'unavailable', rows)
+redis.call('HINCRBY', KEYS[3], 'accepted', -#entries)
+redis.call('HINCRBY', KEYS[3], 'unavailable', #entries)
 return 'withdrawn'

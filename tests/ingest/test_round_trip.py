@@ -11,7 +11,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from ingest import buffer, names, round_trip
-from ingest.round_trip import RedisAway
+from ingest.round_trip import Mark, RedisAway
 from tests.events import line
 
 pytestmark = pytest.mark.usefixtures("empty_buffer")
@@ -144,19 +144,20 @@ def test_a_redis_without_memory_is_unavailable_until_it_has_some(caplog: pytest.
 # -- What nobody was told to be there ---------------------------------------------------------------------------------
 
 
-def unsure_push(lines: list[bytes]) -> int:
-    """A push whose answer is lost; by when it had to begin."""
-    buffer.push(lines, received=len(lines), counts={})
-    return buffer.now_ms() + 300
+def unsure_push(lines: list[bytes], **counts: int) -> Mark:
+    """A push whose answer is lost."""
+    buffer.push(lines, received=len(lines) + sum(counts.values()), counts=counts)
+    return round_trip._idle[-1]._mark
 
 
 def test_withdraw_takes_back_what_was_appended() -> None:
     before, after = [line()], [line()]
     lost = [line(), line()]
     buffer.push(before, received=1, counts={})
-    begin_by_ms = unsure_push(lost)
+    mark = unsure_push(lost)
+    round_trip._idle.clear()  # the connection is given up
     buffer.push(after, received=1, counts={})
-    buffer.withdraw(lost, received=2, begin_by_ms=begin_by_ms, token="t")
+    buffer.withdraw(mark, received=2, token="t")
     assert buffer.counters() == {"received": 4, "accepted": 2, "unavailable": 2, "waiting": 2}
     buffer.seal_due(max_age_ms=0)
     (seal,) = buffer.sealed()
@@ -165,17 +166,49 @@ def test_withdraw_takes_back_what_was_appended() -> None:
     assert buffer.connection().hget(buffer.BUFFER, "bytes") == b"0"
 
 
+def test_withdraw_leaves_the_same_lines_of_another_push_alone() -> None:
+    same = [line()]
+    mark = unsure_push(same)
+    round_trip._idle.clear()
+    buffer.push([*same, line()], received=2, counts={})
+    buffer.withdraw(mark, received=1, token="t")
+    assert buffer.counters() == {"received": 3, "accepted": 2, "unavailable": 1, "waiting": 2}
+
+
 def test_withdraw_counts_what_never_came() -> None:
-    buffer.withdraw([line()], received=1, begin_by_ms=buffer.now_ms(), token="t")
-    assert buffer.counters() == {"received": 1, "unavailable": 1, "waiting": 0}
+    before = unsure_push([line()])
+    buffer.withdraw(before._replace(number=before.number + 1), received=1, token="t")
+    assert buffer.counters() == {"received": 2, "accepted": 1, "unavailable": 1, "waiting": 1}
 
 
-def test_withdraw_leaves_a_sealed_batch_alone() -> None:
-    lost = [line()]
-    begin_by_ms = unsure_push(lost)
+def test_withdraw_counts_nothing_twice_that_was_refused() -> None:
+    mark = unsure_push([], rejected=3)
+    buffer.withdraw(mark, received=3, token="t")
+    assert buffer.counters() == {"received": 3, "rejected": 3, "waiting": 0}
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_withdraw_leaves_a_sealed_batch_alone(released: bool) -> None:
+    mark = unsure_push([line()])
     buffer.seal_due(max_age_ms=0)
-    buffer.withdraw(lost, received=1, begin_by_ms=begin_by_ms, token="t")
-    assert buffer.counters() == {"received": 1, "accepted": 1, "waiting": 1}
+    if released:
+        buffer.release(buffer.sealed()[0])
+    buffer.withdraw(mark, received=1, token="t")
+    found = buffer.counters()
+    assert (found["received"], found["accepted"], "unavailable" in found) == (1, 1, False)
+
+
+def test_a_redis_without_memory_still_drains() -> None:
+    push()
+    store = buffer.connection()
+    buffer.sealed()
+    before = store.config_get("maxmemory")["maxmemory"] or 0
+    store.config_set("maxmemory", 1)
+    try:
+        assert buffer.seal_due(max_age_ms=0) == 1
+        assert buffer.release(buffer.sealed()[0]) == 1
+    finally:
+        store.config_set("maxmemory", before)
 
 
 def test_seal_waits_for_withdrawals_when_it_was_not_asked_for_a_while() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest import buffer, tally
+from ingest import buffer, round_trip, tally
+from ingest.round_trip import Mark
 from tests.events import body, event, line
 from tests.ingest.server import serving
 from tests.vibetel.programs import until
@@ -30,9 +31,8 @@ def test_flush_writes_what_it_could_not_when_redis_is_back() -> None:
 
 
 def test_flush_counts_once_what_was_counted_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = [line()]
-    buffer.push(lost, received=1, counts={})
-    tally.doubt(lost, received=1, begin_by_ms=buffer.now_ms() + 300)
+    buffer.push([line()], received=1, counts={})
+    tally.doubt(round_trip._idle[-1]._mark, received=1)
     tally.count("limited", 5)
     with monkeypatch.context() as answers:
         for call in ("withdraw", "add_counts"):
@@ -55,7 +55,7 @@ def _unheard(call: Callable[..., None]) -> Callable[..., None]:
 
 def test_flushes_at_once_count_once() -> None:
     for _ in range(20):
-        tally.doubt([line()], received=1, begin_by_ms=buffer.now_ms())
+        tally.doubt(Mark("{vibetel}:push:never", 1), received=1)
         tally.count("limited", 1)
     threads = [threading.Thread(target=tally.flush) for _ in range(4)]
     for thread in threads:
