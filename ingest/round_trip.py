@@ -114,8 +114,10 @@ _away_until = 0.0
 
 
 def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int | float]) -> Any:
-    """Run a script of lua/. Its first key and second argument are a Mark; its first argument is the time, by Redis's clock
-    in ms, until when it may begin.
+    """Run a script of lua/.
+
+    Its first key and second argument are a Mark; its first argument is the time, by Redis's clock in ms, until when it
+    may begin.
 
     Raises RedisAway.
     """

@@ -1,7 +1,7 @@
 """The view of views.py without what DRF finds out anew for each request though it never changes.
 
-Here is what is not DRF's; all else is. tests/ingest/test_slim.py sends both views the same and compares the answers.
-docs/performance.md says what it saves.
+Here is what differs from views.py, which is ordinary DRF. tests/ingest/test_slim.py sends both views the same and
+compares the answers. docs/performance.md says what it saves.
 """
 
 from collections.abc import Mapping

@@ -71,7 +71,7 @@ class _Ingest(Collector):
         yield _labelled("vibetel_events_rejected", "Events refused with a reason.", ("reason",), counts, "rejected:")
         yield _labelled(
             "vibetel_dropped",
-            "What was left out of accepted events: a field or an option on no list; a name that is odd, or unseen.",
+            "What was left out of accepted events: a field or option on no list, a name that is odd or unseen.",
             ("kind", "name"),
             buffer.dropped(),
         )

@@ -23,9 +23,6 @@ from vibetel.embedded.addresses import is_free, is_given, is_replaced
 from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
-# Else glibc keeps the memory of the largest body for each of several threads.
-_FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
-
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 # Who brings a bucket brings its keys: without them every put would fail, in a log that nobody reads.
@@ -99,7 +96,8 @@ def ingest_command(port: int) -> list[str]:
     """The command that serves the endpoint for events on a port of this machine."""
     # Threads wait for Redis's disk most of the time: 8 take half as many events again as 2 do; with 32 the slowest wait
     # five times as long (docs/performance.md).
-    return _wsgi_server("vibetel.ingest_wsgi:application", port, threads=8)
+    # glibc would keep the memory of the largest body for each of them.
+    return ["env", "MALLOC_ARENA_MAX=2", *_wsgi_server("vibetel.ingest_wsgi:application", port, threads=8)]
 
 
 def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
@@ -121,7 +119,7 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     environment = _environment(data_dir)
     return [
         Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
-        Child("ingest", ingest, environment | _FEW_ARENAS, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
+        Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
         Child("worker", worker, environment, folder=CHECKOUT),
         Child("beat", beat, environment, prepare=forget_schedule, folder=CHECKOUT),
     ]
