@@ -155,16 +155,16 @@ def push(
         raise BufferUnavailable(str(error)) from error
     if outcome == b"limited":
         raise SenderLimited(charges[number - 1], wait_ms)
-    _note_full(outcome == b"full")
+    if (outcome == b"full") != _is_full:
+        _note_full(outcome == b"full")
     if outcome == b"full":
         raise BufferFull
 
 
 def _note_full(full: bool) -> None:
     global _is_full
-    if full != _is_full:
-        _is_full = full
-        logger.warning("the buffer is full: events are answered 503" if full else "the buffer has room again")
+    _is_full = full
+    logger.warning("the buffer is full: events are answered 503" if full else "the buffer has room again")
 
 
 def withdraw(mark: Mark, *, received: int, token: str) -> None:

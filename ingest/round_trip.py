@@ -75,7 +75,8 @@ class _Connection:
         # Taken as if Redis had answered at once: never ahead of its clock.
         self._clock_offset_ms = int(seconds) * 1000 + int(microseconds) / 1000 - time.monotonic() * 1000
         self._answered_at = 0.0
-        self._mark = Mark("{vibetel}:push:" + secrets.token_hex(8), 0)
+        self.mark_key = "{vibetel}:push:" + secrets.token_hex(8)
+        self.number = 0  # of the script that was sent last
         self._wire.update_current_socket_timeout(_ANSWER_SECONDS["push"])
         self.opened_late = time.monotonic() - began > _OPEN_SECONDS
 
@@ -87,11 +88,6 @@ class _Connection:
             return bool(self._wire.can_read(0))  # nothing is owed to us: what can be read is the end
         except redis.ConnectionError:
             return True
-
-    def next_mark(self) -> Mark:
-        """Another one for each script."""
-        self._mark = self._mark._replace(number=self._mark.number + 1)
-        return self._mark
 
     def begin_by_ms(self, script: str) -> int:
         """By Redis's clock, until when a script sent now may begin."""
@@ -123,12 +119,13 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
     """
     if time.monotonic() < _away_until:
         raise RedisAway("a moment ago")
-    mark = None
+    connection = None
     try:
         connection = _take()
-        begin_by_ms, mark = connection.begin_by_ms(script), connection.next_mark()
-        head = (b"EVALSHA", connection.digests[script], len(keys) + 1, mark.key)
-        answer = connection.ask(script, _packed(*head, *keys, begin_by_ms, mark.number, *arguments))
+        connection.number += 1
+        head = (b"EVALSHA", connection.digests[script], len(keys) + 1, connection.mark_key)
+        times = (connection.begin_by_ms(script), connection.number)
+        answer = connection.ask(script, _packed(*head, *keys, *times, *arguments))
     except redis.exceptions.NoScriptError as error:
         _idle.clear()  # new connections load them
         raise RedisAway(type(error).__name__) from error
@@ -137,6 +134,7 @@ def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | s
         raise RedisAway(type(error).__name__) from error
     except (redis.RedisError, OSError) as error:
         _note_away(error, pause_seconds=_PAUSE_SECONDS)
+        mark = Mark(connection.mark_key, connection.number) if connection else None
         raise RedisAway(type(error).__name__, mark=mark) from error
     if answer == b"late":  # or its clock was set: a new connection reads it again
         raise RedisAway("late")

@@ -4,7 +4,6 @@ Here is what differs from views.py, which is ordinary DRF. tests/ingest/test_sli
 compares the answers. docs/performance.md says what it saves.
 """
 
-from collections.abc import Mapping
 from typing import IO, Any, cast
 
 from django.http import HttpRequest, HttpResponse
@@ -54,6 +53,6 @@ class SlimPipelineView(PipelineView):
         request.accepted_renderer, request.accepted_media_type = _RENDERER, _RENDERER.media_type
         self.check_throttles(request)
 
-    def answer(self, results: dict[str, object], code: int, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    def answer(self, results: dict[str, object], code: int, headers: dict[str, str] | None = None) -> HttpResponse:
         """Rendered at once: DRF's would be a template that keeps the view, and that Django renders later."""
-        return HttpResponse(_RENDERER.render(results), status=code, headers={**_HEADERS, **(headers or {})})
+        return HttpResponse(_RENDERER.render(results), status=code, headers=_HEADERS | headers if headers else _HEADERS)

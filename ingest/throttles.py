@@ -46,8 +46,13 @@ class RememberedThrottle(BaseThrottle):
 
 def sender_key(meta: Mapping[str, Any]) -> str:
     """The bucket of who sends: a hash of an IPv4 address, or of the /64 that an IPv6 address is in."""
+    address = str(meta.get("REMOTE_ADDR", ""))
+    if settings.TRUSTED_PROXIES:
+        address = _forwarded(address, str(meta.get("HTTP_X_FORWARDED_FOR", "")))
+    if ":" in address:
+        address = _network(address)
     key = _day_key(int(time.time()) // 86_400)
-    return _ADDRESS + hashlib.blake2b(_network(_sender(meta)).encode(), key=key, digest_size=12).hexdigest()
+    return _ADDRESS + hashlib.blake2b(address.encode(), key=key, digest_size=12).hexdigest()
 
 
 def charges(sender: str, installations: Mapping[str, int], *, events: int, body_bytes: int) -> list[Charge]:
@@ -88,20 +93,18 @@ def _day_key(day: int) -> bytes:
 
 
 def _network(address: str) -> str:
-    parsed = _parsed(address) if ":" in address else None
+    parsed = _parsed(address)
     if isinstance(parsed, IPv6Address):
         return str(int(parsed) >> 64)
     return str(parsed or address)  # also what is no address, such as a Unix socket's peer
 
 
-def _sender(meta: Mapping[str, Any]) -> str:
+def _forwarded(address: str, forwarded_for: str) -> str:
     """The address that the nearest proxy of ours saw; where no proxy of ours is connected, the one that is."""
-    address = str(meta.get("REMOTE_ADDR", ""))
-    if settings.TRUSTED_PROXIES:
-        hops = str(meta.get("HTTP_X_FORWARDED_FOR", "")).split(",")
-        # From the right: what is further left than an address that we do not know may be invented.
-        while hops and _is_trusted(address) and _parsed(nearer := hops.pop().strip()):
-            address = nearer
+    hops = forwarded_for.split(",")
+    # From the right: what is further left than an address that we do not know may be invented.
+    while hops and _is_trusted(address) and _parsed(nearer := hops.pop().strip()):
+        address = nearer
     return address
 
 

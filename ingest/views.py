@@ -3,9 +3,8 @@
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 from typing import IO, Any, NoReturn, cast
 
 import msgspec
@@ -142,7 +141,7 @@ class PipelineView(APIView):
             raise LengthRequired
         body = cast(bytes, request.data or b"")  # DRF parses no empty body
         self.body_bytes = len(body)
-        checked = _check(body)
+        checked = _check(body, names.admit)
         self.keep(checked)
         return self.answer(*_answer(checked.verdicts))
 
@@ -170,7 +169,7 @@ class PipelineView(APIView):
             tally.count("unavailable", received)
             raise Unavailable from error
 
-    def answer(self, results: dict[str, object], code: int, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    def answer(self, results: dict[str, object], code: int, headers: dict[str, str] | None = None) -> HttpResponse:
         """What every answer of this view is made by."""
         return Response(results, status=code, headers=headers)
 
@@ -199,22 +198,21 @@ class PipelineView(APIView):
         return _refuse
 
 
-def _check(body: bytes) -> Checked:
-    check = partial(
-        checks.check,
-        body,
-        received_at=datetime.now(UTC),
-        identity_hash_key=settings.IDENTITY_HASH_KEY,
-        events_max_count=settings.EVENTS_MAX_COUNT,
-    )
+def _check(body: bytes, admit: checks.Admit) -> Checked:
     try:
-        return check(admit=names.admit)
+        return checks.check(
+            body,
+            received_at=datetime.now(UTC),
+            identity_hash_key=settings.IDENTITY_HASH_KEY,
+            events_max_count=settings.EVENTS_MAX_COUNT,
+            admit=admit,
+        )
     except checks.TooMuch as error:
         raise BodyTooLarge(code=error.reason) from error
     except checks.BodyRejected as error:
         raise BadBody(code=error.reason) from error
     except RedisAway as error:
-        tally.count("unavailable", len(check().verdicts))
+        tally.count("unavailable", len(_check(body, lambda names: names).verdicts))
         raise Unavailable from error
 
 

@@ -147,7 +147,7 @@ def test_a_redis_without_memory_is_unavailable_until_it_has_some(caplog: pytest.
 def unsure_push(lines: list[bytes], **counts: int) -> Mark:
     """A push whose answer is lost."""
     buffer.push(lines, received=len(lines) + sum(counts.values()), counts=counts)
-    return round_trip._idle[-1]._mark
+    return Mark(round_trip._idle[-1].mark_key, round_trip._idle[-1].number)
 
 
 def test_withdraw_takes_back_what_was_appended() -> None:

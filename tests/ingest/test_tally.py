@@ -32,7 +32,7 @@ def test_flush_writes_what_it_could_not_when_redis_is_back() -> None:
 
 def test_flush_counts_once_what_was_counted_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer.push([line()], received=1, counts={})
-    tally.doubt(round_trip._idle[-1]._mark, received=1)
+    tally.doubt(Mark(round_trip._idle[-1].mark_key, round_trip._idle[-1].number), received=1)
     tally.count("limited", 5)
     with monkeypatch.context() as answers:
         for call in ("withdraw", "add_counts"):
