@@ -52,7 +52,7 @@ class BodyTooLarge(APIException):
 
 
 class LengthRequired(APIException):
-    """A body without Content-Length (RFC 9110, section 15.5.12): WSGI cannot tell where it ends."""
+    """A chunked body (RFC 9110, section 15.5.12): WSGI cannot tell where it ends."""
 
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_code = "length_required"

@@ -115,16 +115,14 @@ def test_a_redis_that_says_nothing_is_left_alone_for_a_moment(black_hole: socket
         black_hole.accept()
 
 
-@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.45])
-def test_a_slow_redis_is_waited_for_in_bounded_steps(slow_redis: Callable[[float], None], delay_s: float) -> None:
-    """The bounds add up to a second; a step that had none would take the relay's delays for ever."""
+@pytest.mark.parametrize("delay_s", [0.3, 0.6])
+def test_a_redis_whose_every_step_is_slow_is_given_up(slow_redis: Callable[[float], None], delay_s: float) -> None:
     slow_redis(delay_s)
-    for number in range(4):
-        began = time.monotonic()
-        with suppress(RedisAway, buffer.BufferUnavailable):
+    for number in range(3):
+        with pytest.raises(RedisAway):
             names.admit({("model", f"model-{number}")})
+        with pytest.raises(buffer.BufferUnavailable):
             push()
-        assert time.monotonic() - began < 2
 
 
 def test_a_redis_without_memory_is_unavailable_until_it_has_some(caplog: pytest.LogCaptureFixture) -> None:
