@@ -50,12 +50,12 @@ _is_full = False  # as this process saw it last
 
 
 class Charge(NamedTuple):
-    """What a body costs one sender: the key of its bucket, events, and the bucket's pace and size in ms."""
+    """What a body costs one sender: the key of its bucket, events, and the rate: so many events in so many seconds."""
 
     key: str
     cost: int
-    interval_ms: float
-    burst_ms: float
+    rate_events: int
+    rate_seconds: int
 
 
 class BufferUnavailable(Exception):
@@ -137,7 +137,7 @@ def push(
     them is there; or BufferUnsure.
     """
     keys = (STREAM, BUFFER, COUNTERS, DROPPED, *(charge.key for charge in charges))
-    arguments: list[bytes | str | int | float] = [
+    arguments: list[bytes | str | int] = [
         *(settings.BUFFER_MAX_ROWS, settings.BUFFER_MAX_BYTES, DROPPED_NAMES_MAX),
         *(received, len(counts), len(dropped)),
     ]

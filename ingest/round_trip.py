@@ -109,7 +109,7 @@ _is_away = False
 _away_until = 0.0
 
 
-def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int | float]) -> Any:
+def call(script: str, keys: Sequence[bytes | str], arguments: Sequence[bytes | str | int]) -> Any:
     """Run a script of lua/.
 
     Its first key and second argument are a Mark; its first argument is the time, by Redis's clock in ms, until when it
@@ -161,7 +161,7 @@ def _take() -> _Connection:
     return connection
 
 
-def _packed(*parts: bytes | str | int | float) -> bytes:
+def _packed(*parts: bytes | str | int) -> bytes:
     # The stub knows commands of one part only.
     return hiredis.pack_command(parts)  # type: ignore[arg-type,no-any-return]
 

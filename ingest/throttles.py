@@ -59,15 +59,15 @@ def charges(sender: str, installations: Mapping[str, int], *, events: int, body_
     """What a body costs: its sender all of it, each installation its own events."""
     found = []
     if rate := settings.INGEST_RATE_PER_ADDRESS:
-        found.append(_charge(rate, sender, max(events, math.ceil(body_bytes / BYTES_PER_EVENT), 1)))
+        found.append(Charge(sender, max(events, math.ceil(body_bytes / BYTES_PER_EVENT), 1), *rate))
     if rate := settings.INGEST_RATE_PER_INSTALLATION:
-        found += [_charge(rate, _INSTALLATION + name, count) for name, count in installations.items()]
+        found += [Charge(_INSTALLATION + name, count, *rate) for name, count in installations.items()]
     return found
 
 
 def remember(charge: Charge, wait_ms: float) -> None:
     """Note that a charge was too much: if it is an address's, until one event of it could pass."""
-    wait_ms -= (charge.cost - 1) * charge.interval_ms
+    wait_ms -= (charge.cost - 1) * 1000 * charge.rate_seconds / charge.rate_events
     if charge.key.startswith(_ADDRESS) and wait_ms > 0:
         if len(_limited_until) >= _REMEMBERED_MAX:
             _limited_until.clear()  # who is still limited hears so from the script again
@@ -80,11 +80,6 @@ def forget() -> None:
 
 
 _limited_until: dict[str, float] = {}
-
-
-def _charge(rate: tuple[int, int], key: str, cost: int) -> Charge:
-    events, seconds = rate
-    return Charge(key, cost, 1000 * seconds / events, 1000.0 * seconds)
 
 
 @lru_cache(maxsize=2)

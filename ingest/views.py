@@ -79,10 +79,11 @@ class BodyParser(BaseParser):
         coding = parser_context["request"].META.get("HTTP_CONTENT_ENCODING", "identity").lower()
         if coding != "identity" and coding not in _WBITS:
             raise UnsupportedMediaType(coding)
-        body = stream.read(settings.BODY_MAX_BYTES + 1)
-        if len(body) > settings.BODY_MAX_BYTES:
+        max_bytes = settings.BODY_MAX_BYTES
+        body = stream.read(max_bytes + 1)
+        if len(body) > max_bytes:
             raise BodyTooLarge
-        return body if coding == "identity" else _inflate(body, _WBITS[coding], settings.BODY_MAX_BYTES)
+        return body if coding == "identity" else _inflate(body, _WBITS[coding], max_bytes)
 
 
 class JSONBytesRenderer(BaseRenderer):

@@ -2,7 +2,7 @@
 -- KEYS: mark, stream, buffer (hash), counters (hash), dropped (hash), then one key a charge
 -- ARGV: begin at the latest (Unix ms, by this clock), the mark's number, max rows, max bytes, most names of senders in
 --       `dropped`, events received, number of counters, number of dropped names, name and amount of each of these; then for
---       each charge its cost, its interval (ms that one event takes to be allowed again) and its burst (ms); then the lines
+--       each charge its cost and its rate (so many events in so many seconds); then the lines
 -- Answers {'kept', 0, 0}, {'full', 0, 0}, {'limited', ms until it would not be, by which charge}, or 'late'.
 -- The mark holds the number and, where lines were kept, the stream ids of the first and the last (withdraw.lua).
 local begin_by, max_rows, max_bytes, max_dropped, received, counter_count, dropped_count = tonumber(ARGV[1]),
@@ -27,7 +27,8 @@ redis.call('HINCRBY', KEYS[4], 'received', received)
 local full_until, wait, limiting = {}, 0, 0
 for i = 6, #KEYS do
   local at = first_charge + 3 * (i - 6)
-  local cost, interval, burst = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local cost, burst = tonumber(ARGV[at]), 1000 * ARGV[at + 2]
+  local interval = burst / ARGV[at + 1] -- ms that one event takes to be allowed again
   local begin = math.max(tonumber(redis.call('GET', KEYS[i]) or '0'), now)
   full_until[i] = begin + cost * interval
   -- What is larger than the bucket passes when the bucket is empty, and is paid for afterwards.
