@@ -1,4 +1,7 @@
-"""The warehouse. All of it is derived from the archive: dropped and loaded again it shows the same figures."""
+"""The warehouse. Derived from the archive: dropped and loaded again it shows the same figures.
+
+But for the last two, which say what was seen when.
+"""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -17,6 +20,7 @@ class LoadedObject(models.Model):
         LOADED = "loaded", "Loaded"
         QUARANTINED = "quarantined", "Unreadable, kept aside"
         FOREIGN = "foreign", "Not written by this portal, left alone"
+        HISTORY = "history", "Not written by this portal, loaded on request"
 
     # Collation C sorts as the bucket lists.
     name = models.CharField(max_length=1024, unique=True, db_collation="C")
@@ -188,3 +192,32 @@ class DailyRollup(Rollup):
 
     def __str__(self) -> str:
         return f"{self.day} {self.dimension} {self.value}"
+
+
+class BooksReading(models.Model):
+    """One row: the books as last read, and the stages that do not balance. Written by ledger.py."""
+
+    read_at = models.DateTimeField()
+    terms = models.JSONField(help_text="As `manage.py ledger --json` prints them.")
+    imbalances = models.JSONField(help_text="Stage -> events too many (or, negative, too few), and since when.")
+
+    def __str__(self) -> str:
+        return self.read_at.isoformat()
+
+
+class Verification(models.Model):
+    """One row is one run of verify.py. Written by it."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, help_text="None: it was stopped, or is at it.")
+    deep = models.BooleanField(help_text="Objects were read, and their lines compared with rows.")
+    objects_count = models.IntegerField(default=0)
+    events_count = models.BigIntegerField(default=0)
+    faults_count = models.IntegerField(default=0)
+    faults = models.JSONField(default=list, help_text="The first of them, as the report lists them.")
+
+    class Meta:
+        get_latest_by = "started_at"
+
+    def __str__(self) -> str:
+        return self.started_at.isoformat()

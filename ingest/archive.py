@@ -1,14 +1,11 @@
-"""Archive: write batches to the bucket, and read them back.
+"""Archive: write objects to the bucket, and read them back.
 
 In: archive objects. Out: names, sizes and bytes. Fails: ArchiveUnavailable. Next: analytics/load.py
 
 The only user of the bucket: any S3, configured as a django-storages backend in STORAGES.
 """
 
-import logging
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,17 +15,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core.files.storage import storages
 
-from ingest import batches, buffer
 from ingest.batches import ArchiveObject
-from ingest.buffer import Seal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-logger = logging.getLogger(__name__)
-
 # A bucket is 100 to 300 ms away: several objects are on their way at the same time.
-PUTS_AT_ONCE = 8
+PUTS_AT_ONCE = 16
 
 
 class ArchiveUnavailable(Exception):
@@ -53,39 +46,9 @@ class Fetched:
     metadata: dict[str, str]
 
 
-def archive_due(*, force: bool = False) -> int:
-    """Seal what is due, write each sealed batch, release it. Answers how many rows went into the archive.
-
-    With `force`, all that waits when it is called is due.
-
-    Safe to run at any moment, by any number of processes, killed anywhere: a seal is written under one name, and
-    forgotten only when its object is there.
-    """
-    _client("archive")  # made before the threads: boto3 makes clients in one thread only
-    rows = 0
-    started_ms = buffer.now_ms()
-    while True:
-        # Forced, a batch is due that began before the call: what comes meanwhile is left to its own time.
-        buffer.seal_due(max_age_ms=buffer.now_ms() - started_ms if force else None)
-        with ThreadPoolExecutor(PUTS_AT_ONCE) as pool:
-            released = sum(pool.map(_archive_batch, buffer.sealed()))
-        rows += released
-        if not released:
-            return rows
-
-
-def _archive_batch(seal: Seal) -> int:
-    started = time.monotonic()
-    lines = buffer.lines(seal)
-    if len(lines) != seal.rows:
-        return 0  # released by another process since it was listed
-    name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
-    put(batches.archive_object(name, lines))
-    rows = buffer.release(seal)
-    if not rows:
-        return 0  # released by another process that wrote the same object
-    logger.info("archived %s rows=%d ms=%d", name, rows, (time.monotonic() - started) * 1000)
-    return rows
+def prepare() -> None:
+    """To be called before threads write: boto3 makes clients in one thread only."""
+    _client("archive")
 
 
 def put(item: ArchiveObject) -> None:

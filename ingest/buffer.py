@@ -209,6 +209,12 @@ def sealed() -> list[Seal]:
     return sorted(seals, key=lambda seal: _position(seal.first_id))
 
 
+def is_sealed(seal: Seal) -> bool:
+    """Whether the batch is not released yet."""
+    with _redis_errors():
+        return bool(connection().hexists(SEALS, seal.first_id))
+
+
 def lines(seal: Seal) -> list[bytes]:
     """The rows of a sealed batch, in order; none where it has been released meanwhile."""
     with _redis_errors():

@@ -5,7 +5,7 @@ import threading
 
 from celery import shared_task
 
-from ingest import archive, buffer
+from ingest import archive, archiver, buffer
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def archive_due_batches() -> None:
         buffer.seal_due()  # by its time, though the bucket may keep an earlier look
         if _one_look_at_a_time.acquire(blocking=False):
             try:
-                archive.archive_due()
+                archiver.archive_due()
                 buffer.note_finished("archiver")
             finally:
                 _one_look_at_a_time.release()

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.files.storage import storages
 from pytest_django.fixtures import Settings
 
-from ingest import archive, buffer, names, round_trip, tally, throttles
+from ingest import archive, archiver, buffer, names, round_trip, tally, throttles
 from tests.portal import Portal
 
 
@@ -25,6 +25,7 @@ def _empty() -> None:
     buffer.connection().flushdb()
     names.forget()
     throttles.forget()
+    archiver.forget()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from analytics import ledger, load
-from ingest import archive, batches, buffer
+from ingest import archive, archiver, batches, buffer
 from tests.events import line
 
 pytestmark = pytest.mark.usefixtures("empty_stores")
@@ -18,7 +18,7 @@ def test_books_follow_an_event_through_the_stages() -> None:
     books = ledger.books()
     assert (books.received, books.accepted, books.rejected) == (4, 2, {"bad_json": 1, "bad_type": 1})
     assert (books.waiting, books.archived, books.loaded) == (2, 0, 0)
-    archive.archive_due(force=True)
+    archiver.archive_due(force=True)
     books = ledger.books()
     assert (books.waiting, books.archived, books.not_yet_loaded, books.loaded) == (0, 2, 2, 0)
     load.catch_up(everything=False, wait=True)

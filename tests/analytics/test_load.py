@@ -17,7 +17,7 @@ from analytics import ledger, load, rollups, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
 from analytics.warehouse import WarehouseBusy
-from ingest import archive, batches, buffer
+from ingest import archive, archiver, batches, buffer
 from tests.events import NOON, line
 
 pytestmark = pytest.mark.usefixtures("empty_stores")
@@ -188,7 +188,7 @@ def test_load_finds_an_object_that_was_put_late_under_an_older_name() -> None:
     hour_later = datetime.fromtimestamp(late.first_ms / 1000, UTC) + timedelta(hours=1)
     archive.put(batches.archive_object(batches.object_name(int(hour_later.timestamp() * 1000), "x"), [line()]))
     assert load.catch_up(everything=False, wait=True).rows == 1
-    archive.archive_due()
+    archiver.archive_due()
     assert load.catch_up(everything=False, wait=True).rows == 1
 
 

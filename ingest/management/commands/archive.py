@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingest import archive, buffer
+from ingest import archive, archiver, buffer
 
 
 class Command(BaseCommand):
@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print how many rows went into the archive."""
         try:
-            rows = archive.archive_due(force=True)
+            rows = archiver.archive_due(force=True)
         except buffer.BufferUnavailable as error:
             raise CommandError(f"Redis does not answer ({error}). Is the portal running?") from error
         except archive.ArchiveUnavailable as error:

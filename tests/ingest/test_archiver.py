@@ -1,4 +1,4 @@
-"""Archive: each accepted event in exactly one object, whoever is killed when."""
+"""Archiver: each accepted event in exactly one object, whoever is killed when."""
 
 import gzip
 import time
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pytest_django.fixtures import Settings
 
-from ingest import archive, batches, buffer
+from ingest import archive, archiver, batches, buffer
 from ingest.archive import ArchiveUnavailable
 from ingest.batches import ArchiveObject
 from tests.events import line
@@ -29,7 +29,7 @@ def archived_lines() -> list[bytes]:
 
 def test_archive_due_writes_objects_of_a_hundred_rows_at_most() -> None:
     lines = push(250)
-    assert archive.archive_due(force=True) == 250
+    assert archiver.archive_due(force=True) == 250
     assert sorted(archived_lines()) == sorted(lines)
     assert sorted(int(archive.metadata(item.name)["rows"]) for item in archive.listing()) == [50, 100, 100]
     assert buffer.counters()["archived"] == 250
@@ -37,22 +37,22 @@ def test_archive_due_writes_objects_of_a_hundred_rows_at_most() -> None:
 
 def test_archive_due_again_changes_nothing() -> None:
     push(10)
-    archive.archive_due(force=True)
+    archiver.archive_due(force=True)
     before = list(archive.listing())
-    assert archive.archive_due(force=True) == 0
+    assert archiver.archive_due(force=True) == 0
     assert list(archive.listing()) == before
 
 
 def test_archive_due_leaves_what_is_not_due() -> None:
     push(10)
-    assert archive.archive_due() == 0
+    assert archiver.archive_due() == 0
     assert list(archive.listing()) == []
 
 
 def test_archive_due_by_many_at_once_writes_each_event_once() -> None:
     lines = push(500)
     with ThreadPoolExecutor(4) as pool:
-        rows = sum(pool.map(lambda _: archive.archive_due(force=True), range(4)))
+        rows = sum(pool.map(lambda _: archiver.archive_due(force=True), range(4)))
     assert rows == 500
     assert sorted(archived_lines()) == sorted(lines)
 
@@ -63,7 +63,7 @@ def test_archive_due_after_a_kill_between_put_and_release() -> None:
     (seal,) = buffer.sealed()
     name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
     archive.put(batches.archive_object(name, buffer.lines(seal)))
-    assert archive.archive_due() == 100
+    assert archiver.archive_due() == 100
     assert archived_lines() == lines
 
 
@@ -71,7 +71,7 @@ def test_archive_due_keeps_what_the_bucket_refuses(settings: Settings) -> None:
     push(100)
     settings.ARCHIVE_BUCKET = "no-such-bucket"
     with pytest.raises(ArchiveUnavailable):
-        archive.archive_due()
+        archiver.archive_due()
     assert buffer.counters()["waiting"] == 100
 
 
@@ -86,5 +86,5 @@ def test_archive_due_forced_leaves_what_comes_meanwhile(monkeypatch: pytest.Monk
         put(item)
 
     monkeypatch.setattr(archive, "put", put_while_more_comes)
-    assert archive.archive_due(force=True) == 10
+    assert archiver.archive_due(force=True) == 10
     assert buffer.counters()["waiting"] == 1
