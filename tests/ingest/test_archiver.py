@@ -3,13 +3,23 @@
 import gzip
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.conf import settings as now_set
+from django.core.files.storage import storages
+from django.test import override_settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from ingest import archive, archiver, batches, buffer
 from ingest.archive import ArchiveUnavailable
 from ingest.batches import ArchiveObject
+from ingest.buffer import Seal
 from tests.events import line
 
 pytestmark = pytest.mark.usefixtures("empty_buffer", "empty_bucket")
@@ -19,6 +29,10 @@ def push(count: int) -> list[bytes]:
     lines = [line() for _ in range(count)]
     buffer.push(lines, received=count, counts={})
     return lines
+
+
+def object_name(seal: Seal) -> str:
+    return batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
 
 
 def archived_lines() -> list[bytes]:
@@ -61,8 +75,7 @@ def test_archive_due_after_a_kill_between_put_and_release() -> None:
     lines = push(100)
     buffer.seal_due()
     (seal,) = buffer.sealed()
-    name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
-    archive.put(batches.archive_object(name, buffer.lines(seal)))
+    archive.put(batches.archive_object(object_name(seal), buffer.lines(seal)))
     assert archiver.archive_due() == 100
     assert archived_lines() == lines
 
@@ -88,3 +101,141 @@ def test_archive_due_forced_leaves_what_comes_meanwhile(monkeypatch: pytest.Monk
     monkeypatch.setattr(archive, "put", put_while_more_comes)
     assert archiver.archive_due(force=True) == 10
     assert buffer.counters()["waiting"] == 1
+
+
+def test_archive_due_writes_the_other_batches_where_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    push(300)
+    buffer.seal_due()
+    refused, *others = buffer.sealed()
+    put = archive.put
+
+    def put_but_one(item: ArchiveObject) -> None:
+        if item.name == object_name(refused):
+            raise ArchiveUnavailable("AccessDenied")
+        put(item)
+
+    monkeypatch.setattr(archive, "put", put_but_one)
+    with pytest.raises(ArchiveUnavailable):
+        archiver.archive_due()
+    assert buffer.sealed() == [refused]
+    assert {listed.name for listed in archive.listing()} == {object_name(seal) for seal in others}
+    monkeypatch.undo()
+    assert archiver.archive_due() == 100  # at once: a bucket that takes some is not away
+
+
+def test_archive_due_leaves_a_bucket_alone_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    push(100 * 100)
+    asked: list[str] = []
+
+    def refuse(item: ArchiveObject) -> None:
+        asked.append(item.name)
+        raise ArchiveUnavailable("ServiceUnavailable")
+
+    monkeypatch.setattr(archive, "put", refuse)
+    with pytest.raises(ArchiveUnavailable):
+        archiver.archive_due()
+    assert archive.PUTS_AT_ONCE <= len(asked) < 50  # of fifty that are sealed in one step
+    already = len(asked)
+    assert archiver.archive_due() == 0
+    assert len(asked) == already
+    monkeypatch.undo()
+    assert archiver.archive_due(force=True) == 10_000
+    assert buffer.counters()["waiting"] == 0
+
+
+def test_archive_due_tells_of_rows_that_are_missing_in_redis(caplog: pytest.LogCaptureFixture) -> None:
+    """Only a stranger's hand does that: what is left is archived, and the books do not balance."""
+    lines = push(100)
+    buffer.seal_due()
+    (seal,) = buffer.sealed()
+    buffer.connection().xdel(buffer.STREAM, seal.first_id)
+    assert archiver.archive_due() == 99
+    assert "rows are missing in Redis: a batch of 100 has 99 left" in caplog.text
+    assert archived_lines() == lines[1:]
+    counters = buffer.counters()
+    assert (counters["accepted"], counters["archived"], counters["waiting"]) == (100, 99, 0)
+
+
+def test_archive_due_forgets_a_batch_of_which_nothing_is_left() -> None:
+    push(100)
+    buffer.seal_due()
+    buffer.connection().delete(buffer.STREAM)
+    assert archiver.archive_due() == 0
+    assert buffer.sealed() == []
+
+
+class Killed(BaseException):
+    """What stands for kill -9 here: nothing catches it. Real ones: tests/faults."""
+
+
+# What happens, in any order and number: so many rows of such a length come; a worker looks, or two do at the same time;
+# one is killed at the n-th time that it comes to a step.
+_ARRIVAL = st.tuples(st.just("push"), st.integers(1, 25), st.integers(0, 120))
+_LOOK = st.tuples(st.just("look"), st.booleans(), st.integers(1, 2))
+_KILL = st.tuples(
+    st.just("kill"), st.sampled_from(["before put", "after put", "before release", "after release"]), st.integers(0, 3)
+)
+
+
+@given(st.lists(st.one_of(_ARRIVAL, _LOOK, _KILL), max_size=12))
+@effort(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@override_settings(BATCH_MAX_ROWS=7, BATCH_MAX_BYTES=600)
+def test_archive_due_keeps_its_promise_whatever_comes_when(steps: list[tuple[str, object, int]]) -> None:
+    """Each row in one object, objects within their bounds and never changed, the books even at each moment."""
+    _start_empty()
+    pushed: list[bytes] = []
+    seen: dict[str, str] = {}
+    for step, what, number in steps:
+        if step == "push":
+            assert isinstance(what, int)
+            lines = [_numbered(len(pushed) + index, number) for index in range(what)]
+            buffer.push(lines, received=len(lines), counts={})
+            pushed += lines
+        elif step == "look":
+            with ThreadPoolExecutor(number) as pool:
+                for look in [pool.submit(archiver.archive_due, force=bool(what)) for _ in range(number)]:
+                    look.result()
+        else:
+            with _killed(str(what), number), suppress(Killed):
+                archiver.archive_due(force=True)
+        counters = buffer.counters()
+        assert counters.get("accepted", 0) == counters.get("archived", 0) + counters["waiting"] == len(pushed)
+        etags = {listed.name: listed.etag for listed in archive.listing()}
+        assert seen.items() <= etags.items()
+        seen = etags
+    archiver.archive_due(force=True)
+    assert sorted(archived_lines()) == sorted(pushed)
+    for listed in archive.listing():
+        text = gzip.decompress(archive.get(listed.name).body)
+        assert text.count(b"\n") <= 7
+        assert len(text) <= 600 or text.count(b"\n") == 1
+
+
+def _start_empty() -> None:
+    buffer.connection().flushdb()
+    archiver.forget()
+    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
+    for listed in archive.listing():
+        writer.delete_object(Bucket=now_set.ARCHIVE_BUCKET, Key=listed.name)
+
+
+def _numbered(number: int, padding: int) -> bytes:
+    return b'{"receivedAt":"2026-11-22T12:00:00.000Z","number":%d,"padding":"%s"}' % (number, b"x" * padding)
+
+
+def _killed(step: str, after: int) -> AbstractContextManager[object]:
+    moment, verb = step.split()
+    owner = {"put": archive, "release": buffer}[verb]
+    real = getattr(owner, verb)
+    calls = iter(range(1000))
+
+    def killed(argument: Any) -> object:
+        is_last = next(calls) == after
+        if is_last and moment == "before":
+            raise Killed
+        done = real(argument)
+        if is_last:
+            raise Killed
+        return done
+
+    return patch.object(owner, verb, killed)
