@@ -115,7 +115,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULE = {
     # A look that was not taken before the next is due is dropped: looks expire rather than pile up.
-    "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 1.0, "options": {"expires": 1.0}},
+    "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 0.5, "options": {"expires": 0.5}},
     "load": {
         "task": "analytics.tasks.load_new_objects",
         "schedule": float(LOAD_INTERVAL_SECONDS),
@@ -126,6 +126,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="17", hour="*/6"),
         "options": {"expires": 3600.0},
     },
+    "books": {"task": "analytics.tasks.watch_books", "schedule": 15.0, "options": {"expires": 15.0}},
 }
 
 # -- Portal -----------------------------------------------------------------------------------------------------------
