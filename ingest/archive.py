@@ -8,10 +8,12 @@ The only user of the bucket: any S3, configured as a django-storages backend in 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from django.conf import settings
 from django.core.files.storage import storages
 
@@ -35,6 +37,7 @@ class Listed:
     name: str
     size_bytes: int
     etag: str
+    last_modified: datetime
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def listing(*, start_after: str = "") -> Iterator[Listed]:
     with _bucket_errors():
         for page in pages.paginate(Bucket=settings.ARCHIVE_BUCKET, StartAfter=start_after):
             for entry in page.get("Contents", []):
-                yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+                yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
 
 
 def get(name: str) -> Fetched:
@@ -96,7 +99,7 @@ def _bucket_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         raise ArchiveUnavailable(_code(error)) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:  # the second is of an answer that was cut short
         raise ArchiveUnavailable(type(error).__name__) from error
 
 

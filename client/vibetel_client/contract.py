@@ -39,7 +39,7 @@ MODEL_VENDORS = tuple(
 
 
 class Kind(enum.Enum):
-    """What a value may be; `ingest/checks.py`, `analytics/load.py` and `command.py` have one rule for each."""
+    """What a value may be; `ingest/checks.py`, `analytics/lines.py` and `command.py` have one rule for each."""
 
     EVENT_NAME = "event name"
     USER_ID = "UUID or placeholder"

@@ -1,45 +1,34 @@
 """Load: what the bucket holds is in Postgres exactly once, in whatever order and grouping it was found."""
 
 import gzip
-import hashlib
 import itertools
+import json
+import random
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import connection
 
-from analytics import ledger, load, rollups, warehouse
+from analytics import ledger, load, objects, rollups, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
 from analytics.warehouse import WarehouseBusy
 from ingest import archive, archiver, batches, buffer
+from ingest.archive import ArchiveUnavailable, Fetched
+from tests.analytics import bucket
+from tests.analytics.bucket import put, put_raw, put_text
 from tests.events import NOON, line
 
 pytestmark = pytest.mark.usefixtures("empty_stores")
 
 
-def put(*lines: bytes, name: str = "a", **marks: str) -> None:
-    archive.put(batches.archive_object(f"event_date=2026-11-22/hr=12/{name}.json.gz", lines, **marks))
-
-
-def put_raw(name: str, body: bytes, metadata: dict[str, str]) -> None:
-    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
-    writer.put_object(Bucket=settings.ARCHIVE_BUCKET, Key=name, Body=body, Metadata=metadata)
-
-
 def catch_up() -> Loaded:
     return load.catch_up(everything=True, wait=True)
-
-
-def content() -> list[dict[str, Any]]:
-    """Every event as loaded, without the serial numbers that depend on the order of loading."""
-    columns = [field.name for field in Event._meta.fields if field.name not in ("installation", "source_object")]
-    return list(Event.objects.order_by("event_id").values(*columns, "installation__user_id", "source_object__name"))
 
 
 def test_load_makes_a_typed_row_of_a_line() -> None:
@@ -86,9 +75,9 @@ def test_load_keeps_a_placeholder_apart_from_installations() -> None:
 def test_load_again_changes_nothing() -> None:
     put(line(), line())
     catch_up()
-    before = content()
+    before = bucket.events()
     assert catch_up() == Loaded()
-    assert content() == before
+    assert bucket.events() == before
 
 
 def test_load_writes_the_ledger() -> None:
@@ -117,19 +106,18 @@ def test_load_in_any_order_and_grouping_gives_the_same_database() -> None:
             line(NOON + timedelta(minutes=late), eventId=event_id, userId=ids[0], sessionId=ids[1], duration=late)
             for event_id in ids
         ]
-        for name, late in (("a", 30), ("b", 0), ("c", 0), ("d", 90))
+        for name, late in (("a", 30), ("b", 0), ("c", 0))
     }
     results = []
     for order in itertools.permutations(copies):
-        for model in (Event, LoadedObject, Installation):
-            model.objects.all().delete()
+        bucket.empty_warehouse()
         for name in order:
             put(*copies[name], name=name)
             catch_up()
         books = list(LoadedObject.objects.order_by("name").values("name", "loaded_rows", "duplicate_rows"))
-        results.append((content(), books))
+        results.append((bucket.events(), books))
         for listed in archive.listing():
-            storages["archive"].delete(listed.name)
+            bucket.remove(listed.name)
     assert all(result == results[0] for result in results)
     assert {event["duration_ms"] for event in results[0][0]} == {0}
 
@@ -147,14 +135,146 @@ def test_load_touches_the_hours_of_both_copies_where_an_earlier_one_comes_late()
     }
 
 
-@pytest.mark.parametrize("broken", [b"not json", b"{}", b'{"eventName":"\\u0000"}', b"\xff"])
-def test_load_keeps_a_broken_line_aside_and_loads_the_others(broken: bytes) -> None:
-    text = line() + b"\n" + broken + b"\n" + line() + b"\n"
-    put_raw("x.json.gz", gzip.compress(text), {"rows": "3", "sha256": hashlib.sha256(text).hexdigest()})
+# What random copies are made of: few events, so that copies meet; few hours, so that rollups do.
+_IDS = [str(uuid.UUID(int=number)) for number in range(1, 13)]
+
+
+def random_lines(dice: random.Random) -> list[bytes]:
+    """Copies of a dozen events, received at other times, by other clocks, with other words; and two broken lines."""
+    copies = []
+    for event_id in _IDS:
+        for _ in range(dice.randint(1, 4)):
+            received_at = NOON + timedelta(minutes=dice.choice((0, 0, 30, 90, 3 * 1440)))
+            clock = dice.choice((received_at, received_at - timedelta(hours=2), NOON + timedelta(days=4000)))
+            words = {
+                "userId": dice.choice(_IDS),
+                "duration": dice.randrange(9),
+                "command": dice.choice(("repo", "ask")),
+            }
+            copies.append(line(received_at, eventId=event_id, timestamp=clock.isoformat(), sessionId=_IDS[0], **words))
+    copies += [b"not json", copies[0].replace(b'"duration":', b'"duration":-1')]
+    dice.shuffle(copies)
+    return copies
+
+
+class _Killed(Exception):
+    pass
+
+
+def load_somehow(dice: random.Random) -> None:
+    """Load what is there in transactions of some size, killed between two of them now and then."""
+
+    def perhaps_die(seen: Loaded) -> None:
+        if dice.random() < 0.3:
+            raise _Killed
+
+    load.OBJECTS_AT_ONCE = dice.randint(1, 4)
+    while True:
+        try:
+            load.catch_up(everything=dice.random() < 0.5, wait=True, progress=perhaps_die)
+            break
+        except _Killed:
+            continue
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_load_of_random_copies_gives_one_database_however_they_come(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "OBJECTS_AT_ONCE", load.OBJECTS_AT_ONCE)  # put back afterwards
+    dice = random.Random(seed)
+    copies = random_lines(dice)
+    cuts = [0, *sorted(dice.sample(range(1, len(copies)), 7)), len(copies)]
+    groups = {f"{index}": copies[begin:end] for index, (begin, end) in enumerate(itertools.pairwise(cuts))}
+    for name, group in groups.items():
+        put_text(*group, name=name)
+    catch_up()
+    at_once = bucket.warehouse()
+    assert len(at_once["events"]) == len(_IDS)
+    assert len(at_once["quarantine"]) == 2
+
+    for _ in range(3):
+        bucket.empty_warehouse()
+        for listed in archive.listing():
+            bucket.remove(listed.name)
+        for name in dice.sample(sorted(groups), len(groups)):
+            put_text(*groups[name], name=name)
+            if dice.random() < 0.5:
+                load_somehow(dice)
+            if dice.random() < 0.3:
+                rollups.refresh()
+        catch_up()
+        bucket.assert_books_balance()
+        assert bucket.warehouse() == at_once
+
+
+def without(*names: str) -> dict[str, Any]:
+    archived = json.loads(line(eventId=_IDS[0]))
+    return {name: value for name, value in archived.items() if name not in names}
+
+
+def change(**changes: Any) -> dict[str, Any]:
+    return without() | changes
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (b"not json", "bad_json"),
+        (b"", "bad_json"),
+        (b"\xff", "bad_json"),
+        (b'{"duration": NaN}', "bad_json"),
+        (b"[" * 100_000, "bad_json"),
+        (b"[]", "bad_type data"),
+        (b"{}", "missing_field receivedAt"),
+        (without("receivedAt"), "missing_field receivedAt"),
+        (change(receivedAt="yesterday"), "bad_value receivedAt"),
+        (change(receivedAt="9999-12-31T23:59:59-01:00"), "bad_value receivedAt"),
+        (change(timestamp="9999-12-31T23:59:59-01:00"), "bad_value timestamp"),
+        (change(timestamp=5), "bad_type timestamp"),
+        (change(clock="client"), "bad_value clock"),
+        (change(duration=-1), "bad_value duration"),
+        (change(duration="long"), "bad_type duration"),
+        (change(eventId="7"), "bad_value eventId"),
+        (without("sessionId"), "missing_field sessionId"),
+        (change(eventName="\0"), "unknown_event eventName"),
+    ],
+)
+def test_load_keeps_a_broken_line_aside_and_loads_the_others(broken: bytes | dict[str, Any], reason: str) -> None:
+    payload = broken if isinstance(broken, bytes) else json.dumps(broken).encode()
+    put_text(line(), payload, line())
     assert catch_up() == Loaded(objects=1, rows=2, quarantined=1)
     kept = Quarantined.objects.get()
-    assert (kept.source_line, kept.reason, bytes(kept.payload)) == (2, "bad_line", broken)
+    assert (kept.source_line, kept.reason, bytes(kept.payload)) == (2, reason, payload)
+    bucket.assert_books_balance()
     assert catch_up() == Loaded()
+
+
+def test_load_folds_what_a_stricter_contract_refuses_and_keeps_the_event() -> None:
+    """Such lines were archived under a contract that took their words."""
+    late = NOON - timedelta(days=400)
+    put_text(
+        json.dumps(
+            change(model="a model of ours", options={"query": "who", "saveTo": "/home/x"}, note="mine")
+        ).encode(),
+        json.dumps(change(eventId=_IDS[1], agent="/usr/bin/agent", clock="server")).encode(),
+        json.dumps(change(eventId=_IDS[2], userId="alice@example.com", timestamp=late.isoformat())).encode(),
+    )
+    assert catch_up() == Loaded(objects=1, rows=3)
+    folded, marked, hashed = Event.objects.select_related("installation").order_by("event_id")
+    assert (folded.model, folded.options, folded.clock_is_server) == ("other", {"saveTo": True}, False)
+    assert (folded.received_at, str(folded.event_id)) == (NOON, _IDS[0])
+    assert (marked.agent, marked.clock_is_server, marked.received_at) == ("other", True, NOON)
+    assert hashed.installation is not None
+    assert hashed.installation.user_id.version == 5
+    assert (hashed.occurred_at, hashed.clock_is_server) == (late, False), "what was settled at arrival stays"
+
+
+def test_load_gives_a_line_without_an_id_the_same_one_each_time() -> None:
+    put_text(json.dumps(without("eventId")).encode())
+    catch_up()
+    (once,) = bucket.events()
+    bucket.empty_warehouse()
+    catch_up()
+    assert bucket.events() == [once]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +291,58 @@ def test_load_keeps_a_broken_object_aside_and_loads_the_others(body: bytes, dige
     assert catch_up() == Loaded(objects=2, rows=1, quarantined=3)
     broken = LoadedObject.objects.get(name="x.json.gz")
     assert (broken.state, broken.reason, broken.quarantined_rows) == ("quarantined", reason, 3)
+
+
+def test_load_survives_an_object_without_rows() -> None:
+    put_text()
+    assert catch_up() == Loaded(objects=1)
+    bucket.assert_books_balance()
+
+
+def test_load_does_not_fetch_what_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "OBJECT_MAX_BYTES", 1000)
+    big = put(*(line() for _ in range(30)))
+    put_raw("backup.tar", b"x" * 1001)
+    put(line(), name="small")
+    assert catch_up() == Loaded(objects=3, rows=1, quarantined=30, foreign_objects=1)
+    source = LoadedObject.objects.get(name=big)
+    assert (source.state, source.reason, source.rows) == ("quarantined", "too_large", 30)
+
+
+def test_load_does_not_unpack_what_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "OBJECT_MAX_BYTES", 4000)
+    put_text(b" " * 4001)
+    assert catch_up() == Loaded(objects=1, quarantined=1)
+    assert LoadedObject.objects.get().reason == "too_large"
+
+
+@pytest.mark.parametrize("rows", ["²", "-1", "1e3", "99999999999", ""])
+def test_load_takes_an_object_with_odd_metadata_for_one_of_others(rows: str) -> None:
+    assert not objects.is_ours({"sha256": "0", "rows": rows})
+
+
+def test_load_lists_again_what_could_not_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no more than that, however long it lasts."""
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    stuck = batches.object_name(int(hour_ago.timestamp() * 1000), "stuck")
+    archive.put(batches.archive_object(stuck, [line()]))
+    fetch = archive.get
+
+    def fetch_others(name: str) -> Fetched:
+        if name == stuck:
+            raise ArchiveUnavailable("SlowDown")
+        return fetch(name)
+
+    put(line(), name="old")
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "get", fetch_others)
+        for _ in range(2):
+            loaded = load.catch_up(everything=False, wait=True)
+            assert loaded.delayed == [stuck]
+            assert LoadProgress.objects.get().relist_from == stuck[:-1]
+    assert Event.objects.count() == 1
+    assert load.catch_up(everything=False, wait=True).rows == 1
+    assert LoadProgress.objects.get().relist_from > stuck
 
 
 def test_load_leaves_objects_of_others_alone() -> None:
@@ -192,10 +364,18 @@ def test_load_finds_an_object_that_was_put_late_under_an_older_name() -> None:
     assert load.catch_up(everything=False, wait=True).rows == 1
 
 
+def test_load_finds_what_a_redis_with_a_slower_clock_named() -> None:
+    """It took the place of one whose clock was ahead; a batch of it was archived before the next look."""
+    load.catch_up(everything=False, wait=True)
+    archive.put(batches.archive_object(batches.object_name(buffer.now_ms() - 50_000, "x"), [line()]))
+    assert load.catch_up(everything=False, wait=True).rows == 1
+
+
 def test_load_lists_no_more_than_what_can_be_new() -> None:
     put(line(), name="a")
     load.catch_up(everything=False, wait=True)
-    assert LoadProgress.objects.get().relist_from == batches.hour_prefix(datetime.now(UTC))
+    begin, end = (batches.object_name(buffer.now_ms() - ago_ms) for ago_ms in (120_000, 60_000))
+    assert begin < LoadProgress.objects.get().relist_from < end
     put(line(), name="b")
     assert load.catch_up(everything=False, wait=True) == Loaded()
     assert load.catch_up(everything=True, wait=True).rows == 1
@@ -226,3 +406,43 @@ def test_load_leaves_the_warehouse_to_another_loader(empty_buffer: None, empty_b
         with pytest.raises(WarehouseBusy):
             rollups.refresh(wait=False)
     assert load.catch_up(everything=True, wait=False).rows == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_load_by_several_at_once_is_as_by_one(empty_buffer: None, empty_bucket: None) -> None:
+    for number in range(6):
+        put(line(), line(eventId=_IDS[0]), name=f"{number}")
+
+    def look() -> Loaded:
+        try:
+            return catch_up()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        looks = [pool.submit(look) for _ in range(4)]
+        found = [look.result() for look in looks]
+    assert sum(loaded.objects for loaded in found) == 6
+    assert Event.objects.count() == 7
+    bucket.assert_books_balance()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_load_stopped_before_or_after_the_events_has_written_nothing(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_text(line(), b"not json")
+
+    def die(*args: Any) -> int:
+        if when == "after":
+            written(*args)
+        raise _Killed
+
+    written = load.write
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "write", die)
+        with pytest.raises(_Killed):
+            catch_up()
+    for model in (Event, LoadedObject, Quarantined, TouchedHour, Installation):
+        assert not model.objects.exists()
+    assert catch_up() == Loaded(objects=1, rows=1, quarantined=1)

@@ -139,7 +139,7 @@ import django
 
 django.setup()
 
-from analytics import load
+from analytics import lines
 from ingest import checks
 from vibetel_client import TELEMETRY_DATA_DESCRIPTION, contract, description
 from vibetel_client.command import build_event
@@ -159,7 +159,7 @@ print(json.dumps({
     "example": example,
     "built": build_event(contract.COMMAND_ERROR, attributes),
     "checked": json.loads(verdict.line),
-    "loaded": load._decode(verdict.line).cache_hits,
+    "loaded": lines.decode(verdict.line).cache_hits,
 }))
 """
 
