@@ -5,10 +5,10 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test bench fuzz outage demo lint lock clean
+.PHONY: help run test bench fuzz outage faults verify-faults demo lint lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
 run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT and DATA_DIR place it)
 	@exec $(VENV_PYTHON) manage.py up
@@ -25,6 +25,12 @@ fuzz: .venv/test ## 100,000 hostile bodies against the endpoint, in a few minute
 outage: .venv/test ## Valkey frozen, stopped and killed for 20 seconds under load; and a flood from one address
 	@for how in frozen stopped killed; do $(VENV_PYTHON) -m tests.bench.outage --how $$how || exit 1; done
 	@exec $(VENV_PYTHON) -m tests.bench.flood
+
+faults: .venv/test ## 500 kills and a broken bucket under load of 200,000 events (SEED=7 replays one)
+	@exec $(VENV_PYTHON) -m tests.faults.run --events 200000 --kills 500 $(if $(SEED),--seed $(SEED))
+
+verify-faults: .venv/test ## 200 planted faults among 10,000 objects: verify must find each and no other (SEED=7: others)
+	@VERIFY_SEED=$(or $(SEED),1) VERIFY_OBJECTS=10000 VERIFY_FAULTS=200 $(VENV_PYTHON) -m pytest -s tests/analytics/test_verify.py -k seeded
 
 demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
 	@exec env -u DATABASE_URL -u REDIS_URL -u ARCHIVE_BUCKET -u ARCHIVE_ENDPOINT_URL DATA_DIR=build/demo \

@@ -1,10 +1,10 @@
-"""The admin: the Overview as front page, and read-only lists of what the loader wrote.
+"""The admin: the Overview as front page, Data quality, and read-only lists of what the loader and verify.py wrote.
 
 Users and groups are Django's own; it registers them itself.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -18,15 +18,15 @@ from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from analytics.dashboards import overview, wording
-from analytics.models import Event, LoadedObject, Quarantined
+from analytics.dashboards import data_quality, overview, payload, wording
+from analytics.models import Event, LoadedObject, Quarantined, Verification
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
@@ -47,6 +47,7 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = BoundedPaginator
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the table
     actions = None
     empty_value_display = wording.NOTHING
 
@@ -70,6 +71,16 @@ def _moment(name: str) -> Callable[[object, Model], str]:
     def column(_: object, row: Model) -> str:
         at: datetime = getattr(row, name)
         return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+    return column
+
+
+def _count(name: str, label: str) -> Callable[[object, Model], str]:
+    """A column for a number that may be large."""
+
+    @admin.display(description=label)
+    def column(_: object, row: Model) -> str:
+        return wording.exact(getattr(row, name))
 
     return column
 
@@ -168,19 +179,27 @@ class LoadedObjectAdmin(ReadOnly):
 
     list_display = (
         "name",
-        "state",
-        "rows",
-        "loaded_rows",
-        "duplicate_rows",
-        "quarantined_rows",
+        "outcome",
+        "events",
+        "duplicates",
+        "quarantined",
         "loaded",
     )
+    list_filter = ("state",)
     ordering = ("-id",)
     sortable_by = ("name",)
     search_fields = ("name",)
     search_help_text = "By the beginning of its name, such as event_date=2026-11-22"
 
     loaded = _moment("loaded_at")
+    events, duplicates = _count("loaded_rows", "loaded"), _count("duplicate_rows", "duplicate")
+    quarantined = _count("quarantined_rows", "quarantined")
+
+    @admin.display(description="state")
+    def outcome(self, item: LoadedObject) -> SafeString | str:
+        """What became of it, and why it could not be read."""
+        state = item.get_state_display()
+        return format_html("{} <code>{}</code>", state, item.reason) if item.reason else state
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LoadedObject], search_term: str
@@ -189,12 +208,35 @@ class LoadedObjectAdmin(ReadOnly):
         return queryset.filter(name__startswith=search_term.strip()), False
 
 
+class ReasonFilter(admin.SimpleListFilter):
+    """By the reason of the newest lines: the whole table is not gone through for its reasons."""
+
+    title = "reason"
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> Iterator[tuple[str, str]]:  # type: ignore[type-arg]
+        """The reasons, and the one that was asked for."""
+        newest = Quarantined.objects.order_by("-pk").values("reason")[: BoundedPaginator.LIMIT]
+        reasons = {row["reason"] for row in newest} | ({asked} if (asked := self.value()) else set())
+        yield from ((reason, reason) for reason in sorted(reasons))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Quarantined]) -> QuerySet[Quarantined]:
+        """The lines of the chosen reason."""
+        reason = self.value()
+        return queryset.filter(reason=reason) if reason else queryset
+
+
 class QuarantinedAdmin(ReadOnly):
-    """Lines that could not be read. What is in them is never shown: nothing has checked it."""
+    """Lines that could not be read. What is in them is never shown, for nothing has checked it: only their shape is."""
 
     list_display = ("source_object", "source_line", "reason", "payload_bytes")
+    list_display_links = ("source_line",)
     list_select_related = ("source_object",)
-    fields = ("source_object", "source_line", "reason", "payload_bytes")
+    list_filter = (ReasonFilter,)
+    fieldsets = (
+        ("Line", {"fields": ("source_object", "source_line", "reason", "payload_bytes")}),
+        ("Payload, without its values", {"fields": ("kind", "fields_found", "fields_missing", "other_keys")}),
+    )
     ordering = ("-id",)
     sortable_by = ()
 
@@ -207,6 +249,63 @@ class QuarantinedAdmin(ReadOnly):
     def payload_bytes(self, line: Any) -> str:
         """How long the line is."""
         return filesizeformat(line.payload_bytes)
+
+    @admin.display(description="is")
+    def kind(self, line: Quarantined) -> str:
+        """What it is as a whole."""
+        return _shape(line).kind
+
+    @admin.display(description="fields")
+    def fields_found(self, line: Quarantined) -> SafeString | None:
+        """Those with names of the contract, or of a line: their types and lengths."""
+        return format_html_join("", "<div><code>{}</code> {}</div>", _shape(line).fields) or None
+
+    @admin.display(description="missing")
+    def fields_missing(self, line: Quarantined) -> SafeString | None:
+        """What each line has, and this one has not."""
+        return format_html_join(", ", "<code>{}</code>", ((name,) for name in _shape(line).missing)) or None
+
+    @admin.display(description="other keys")
+    def other_keys(self, line: Quarantined) -> str:
+        """How many: their names are somebody else's."""
+        return f"{_shape(line).other_keys:,}"
+
+
+def _shape(line: Quarantined) -> payload.Shape:
+    return payload.shape(bytes(line.payload))
+
+
+class VerificationAdmin(ReadOnly):
+    """What verify.py found, the newest first."""
+
+    list_display = ("started", "finished", "depth", "objects", "events", "faults_found")
+    fieldsets = (
+        ("Verification", {"fields": ("started", "finished", "depth", "objects", "events", "faults_found")}),
+        ("First faults", {"fields": ("first_faults",)}),
+    )
+    ordering = ("-started_at",)
+    sortable_by = ()
+
+    started = _moment("started_at")
+    objects, events = _count("objects_count", "objects"), _count("events_count", "events")
+    faults_found = _count("faults_count", "faults")
+
+    @admin.display(description="finished at")
+    def finished(self, verification: Verification) -> str:
+        """When, if it came to its end."""
+        at = verification.finished_at
+        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else "not finished"
+
+    @admin.display(description="read")
+    def depth(self, verification: Verification) -> str:
+        """What was compared."""
+        return "objects and rows" if verification.deep else "listing and ledger"
+
+    @admin.display(description="as reported")
+    def first_faults(self, verification: Verification) -> SafeString | None:
+        """One a line."""
+        told = (data_quality.fault_in_words(fault) for fault in verification.faults)
+        return format_html_join("", '<div class="fault"><b>{}</b> {} <span>{}</span></div>', told) or None
 
 
 @dataclass(frozen=True)
@@ -229,7 +328,12 @@ class Section:
 
 # Title -> model, icon.
 _LISTS: dict[str, Sequence[tuple[type[Model], str]]] = {
-    "Explore": ((Event, "events"), (LoadedObject, "archive"), (Quarantined, "quarantine")),
+    "Explore": (
+        (Event, "events"),
+        (LoadedObject, "archive"),
+        (Quarantined, "quarantine"),
+        (Verification, "verification"),
+    ),
     "Manage": ((User, "accounts"), (Group, "groups")),
 }
 
@@ -247,6 +351,14 @@ class PortalSite(admin.AdminSite):
         self.register(Event, EventAdmin)
         self.register(LoadedObject, LoadedObjectAdmin)
         self.register(Quarantined, QuarantinedAdmin)
+        self.register(Verification, VerificationAdmin)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Django's, and the dashboards'."""
+        pages: list[URLPattern | URLResolver] = [
+            path("data-quality/", self.admin_view(self.data_quality), name="data_quality")
+        ]
+        return pages + super().get_urls()
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The Overview."""
@@ -259,6 +371,11 @@ class PortalSite(admin.AdminSite):
             request, "analytics/overview.html", {**self.each_context(request), **page, **(extra_context or {})}
         )
 
+    def data_quality(self, request: HttpRequest) -> TemplateResponse:
+        """Whether the figures are whole, and how fresh they are."""
+        page = data_quality.context(timezone.now())
+        return TemplateResponse(request, "analytics/data_quality.html", {**self.each_context(request), **page})
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Django's, and the sidebar with the pages that this account may see."""
         context = super().each_context(request)
@@ -267,8 +384,13 @@ class PortalSite(admin.AdminSite):
         return context
 
     def _sidebar(self, request: HttpRequest) -> list[Section]:
-        index = reverse("admin:index", current_app=self.name)
-        sections = [Section("Dashboards", [Page("Overview", "overview", index, request.path == index)])]
+        dashboards = (("Overview", "overview", "admin:index"), ("Data quality", "quality", "admin:data_quality"))
+        pages = [
+            Page(label, icon, url, request.path == url)
+            for label, icon, name in dashboards
+            if (url := reverse(name, current_app=self.name))
+        ]
+        sections = [Section("Dashboards", pages)]
         for title, lists in _LISTS.items():
             pages = [
                 _page(request, model, icon)

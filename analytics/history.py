@@ -53,8 +53,8 @@ def find(prefix: str, since: date | None = None, until: date | None = None) -> I
     The day is the one that the name tells, else that of `received_at`. This portal's objects are among them; `load`
     leaves them alone. Raises archive.ArchiveUnavailable.
     """
-    for listed in archive.listing():
-        if listed.name.startswith(prefix) and listed.name.endswith(_SUFFIXES):
+    for listed in archive.listing(prefix=prefix):
+        if listed.name.endswith(_SUFFIXES):
             day = _day(listed.name) or received_at(listed).date()
             if (since or day) <= day <= (until or day):
                 yield listed

@@ -37,6 +37,10 @@ class LoadedObject(models.Model):
 
     class Meta:
         verbose_name = "archive object"
+        indexes = [
+            # How fresh the figures are, on every page.
+            models.Index(fields=["loaded_at"], name="loaded_object_loaded_at"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -220,4 +224,4 @@ class Verification(models.Model):
         get_latest_by = "started_at"
 
     def __str__(self) -> str:
-        return self.started_at.isoformat()
+        return f"{self.started_at:%Y-%m-%d %H:%M:%S}"

@@ -142,8 +142,8 @@ def newest_day() -> date | None:
 
 
 def loaded_at() -> datetime | None:
-    """When events were last loaded; None before the first time. Ledger rows are written in the order of loading."""
-    return LoadedObject.objects.order_by("-pk").values_list("loaded_at", flat=True).first()
+    """When events were last loaded; None before the first time."""
+    return LoadedObject.objects.order_by("-loaded_at").values_list("loaded_at", flat=True).first()
 
 
 # -- Rows to figures --------------------------------------------------------------------------------------------------

@@ -79,19 +79,22 @@ def _replay_lines(seen: Replayed, progress: _Progress) -> None:
         progress(len(batch))
 
 
-def _when_history_came() -> dict[int, datetime]:
-    """When the lines of others came that are in quarantine, by ledger row; without objects that cannot be asked now."""
+def _when_history_came() -> dict[str, datetime]:
+    """When the lines of others came that are in quarantine, by object; without objects that cannot be asked now.
+
+    By name: a rebuild that ends between two transactions gives ledger rows other numbers.
+    """
     came = {}
     for source in LoadedObject.objects.filter(state=_State.HISTORY, quarantined_rows__gt=0):
         moment = history.time_in_name(source.name)
         if moment is None and (listed := _listed(source.name)):
             moment = history.received_at(listed)
         if moment is not None:
-            came[source.pk] = moment
+            came[source.name] = moment
     return came
 
 
-def _replay_batch(batch: list[Quarantined], came: Mapping[int, datetime], seen: Replayed) -> None:
+def _replay_batch(batch: list[Quarantined], came: Mapping[str, datetime], seen: Replayed) -> None:
     """Load the lines that can be read, note the reason of the others. Call with the warehouse locked."""
     by_source: defaultdict[LoadedObject, list[Quarantined]] = defaultdict(list)
     for line in batch:
@@ -99,10 +102,10 @@ def _replay_batch(batch: list[Quarantined], came: Mapping[int, datetime], seen: 
     rows: list[Row] = []
     left = []
     for source, waiting in by_source.items():
-        if source.state == _State.HISTORY and source.pk not in came:
+        if source.state == _State.HISTORY and source.name not in came:
             continue
         numbered = [(line.source_line, bytes(line.payload)) for line in waiting]
-        readable, broken = lines.rows(source, numbered, received_at=came.get(source.pk))
+        readable, broken = lines.rows(source, numbered, received_at=came.get(source.name))
         rows += readable
         LoadedObject.objects.filter(pk=source.pk).update(quarantined_rows=F("quarantined_rows") - len(readable))
         reasons = {line.source_line: line.reason for line in broken}
@@ -164,7 +167,4 @@ def _unreadable() -> "QuerySet[LoadedObject]":
 
 def _listed(name: str) -> Listed | None:
     """An object as the bucket lists it now; None where it is gone."""
-    for listed in archive.listing(start_after=name[:-1]):
-        if listed.name >= name:
-            return listed if listed.name == name else None
-    return None
+    return next((listed for listed in archive.listing(prefix=name) if listed.name == name), None)

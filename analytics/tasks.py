@@ -4,8 +4,10 @@ import logging
 import threading
 
 from celery import shared_task
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
-from analytics import load, rollups
+from analytics import ledger, load, rollups, verify
 from analytics.warehouse import WarehouseBusy
 from ingest import archive, buffer
 
@@ -13,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 # While Postgres or the bucket is slow, looks must not fill every thread of the worker: the archiver needs one.
 _one_look_at_a_time = threading.Lock()
+_one_reading_at_a_time = threading.Lock()
+_one_verification_at_a_time = threading.Lock()
 
 
 @shared_task(ignore_result=True)
@@ -25,6 +29,36 @@ def load_new_objects() -> None:
 def load_missed_objects() -> None:
     """Bring Postgres up to the whole bucket: finds what came in by other ways than the buffer."""
     _bring_up(everything=True)
+
+
+@shared_task(ignore_result=True)
+def watch_books() -> None:
+    """Read the books. Where a store is away the reading before stays, and is shown with its age."""
+    if not _one_reading_at_a_time.acquire(blocking=False):
+        return
+    try:
+        ledger.watch(timezone.now())
+    except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
+        logger.warning("books not read: %s %s", type(error).__name__, str(error).partition("\n")[0])
+    finally:
+        _one_reading_at_a_time.release()
+
+
+@shared_task(ignore_result=True)
+def verify_nightly() -> None:
+    """Compare the stores; of the objects, read a share, so that each is read once a month."""
+    if not _one_verification_at_a_time.acquire(blocking=False):
+        return
+    try:
+        report = verify.verify(verify.slice_of(timezone.now()))
+    except (archive.ArchiveUnavailable, DatabaseError, InterfaceError) as error:
+        logger.warning("not verified: %s %s", type(error).__name__, str(error).partition("\n")[0])
+        return
+    finally:
+        _one_verification_at_a_time.release()
+    level = logging.WARNING if report.faults else logging.INFO
+    counts = (report.objects_count, report.read_count, report.events_count, len(report.faults))
+    logger.log(level, "verified objects=%d read=%d events=%d faults=%d", *counts)
 
 
 def _bring_up(*, everything: bool) -> None:

@@ -71,11 +71,11 @@ def put(item: ArchiveObject) -> None:
                 raise
 
 
-def listing(*, start_after: str = "") -> Iterator[Listed]:
-    """Every object whose name sorts after `start_after`, in the order of names. Raises ArchiveUnavailable."""
+def listing(*, prefix: str = "", start_after: str = "") -> Iterator[Listed]:
+    """Every object of a prefix whose name sorts after `start_after`, in their order. Raises ArchiveUnavailable."""
     pages = _client("archive_read").get_paginator("list_objects_v2")
     with _bucket_errors():
-        for page in pages.paginate(Bucket=settings.ARCHIVE_BUCKET, StartAfter=start_after):
+        for page in pages.paginate(Bucket=settings.ARCHIVE_BUCKET, Prefix=prefix, StartAfter=start_after):
             for entry in page.get("Contents", []):
                 yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
 

@@ -1,7 +1,8 @@
-"""Metrics: the counters of ingest in Prometheus's text format, at GET /metrics.
+"""Metrics: the books in Prometheus's text format, at GET /metrics.
 
-They are Redis's, so any web process answers for all of them, and a restart loses none. What has not been counted by an
-append is there within a second (ingest/tally.py).
+The counters of ingest are Redis's, so any web process answers for all of them, and a restart loses none. What has not
+been counted by an append is there within a second (ingest/tally.py). The other terms, and what does not balance, are
+those of the books as last read (analytics/ledger.py), for a scrape lists no bucket; left out where Postgres is away.
 """
 
 import hmac
@@ -10,12 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from analytics import ledger
+from analytics.models import Verification
 from ingest import buffer, tally
 
 _BOUNDS = [*(str(ms / 1000) for ms in tally.LATENCY_BOUNDS_MS), "+Inf"]
@@ -29,6 +34,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry()
     try:
         registry.register(_Ingest())
+        registry.register(_Warehouse())
         return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     except buffer.BufferUnavailable:
         return HttpResponse("Redis is away.\n", status=503, content_type="text/plain")
@@ -80,6 +86,46 @@ class _Ingest(Collector):
         waited_seconds = max(0, buffer.now_ms() - oldest_ms) / 1000 if oldest_ms else 0
         yield GaugeMetricFamily("vibetel_buffer_oldest_seconds", "How long the oldest waits.", value=waited_seconds)
         yield _latencies()
+
+
+class _Warehouse(Collector):
+    def collect(self) -> Iterable[Metric]:
+        try:
+            return [*_books(), *_verification()]
+        except (DatabaseError, InterfaceError):
+            return []
+
+
+def _books() -> Iterator[Metric]:
+    reading = ledger.last_reading()
+    if reading is None:
+        return
+    for term, meaning in (
+        ("loaded", "Events in Postgres."),
+        ("duplicate", "Copies of events that were there already."),
+        ("quarantined", "Events that could not be read, and are kept aside."),
+        ("not_yet_loaded", "Events in the bucket that are to be loaded."),
+        ("imported", "Events that came into the bucket otherwise than through the buffer."),
+    ):
+        yield GaugeMetricFamily(f"vibetel_events_{term}", meaning, value=reading.terms[term])
+    lasting = {found.stage: found.events for found in ledger.imbalances(reading) if found.lasts}
+    uneven = GaugeMetricFamily(
+        "vibetel_books_imbalance", "Events too many, or negative, too few, for a minute.", labels=("stage",)
+    )
+    for stage in ledger.STAGES:
+        uneven.add_metric([stage], lasting.get(stage, 0))
+    yield uneven
+    age_seconds = (timezone.now() - reading.read_at).total_seconds()
+    yield GaugeMetricFamily("vibetel_books_age_seconds", "How long ago the books were read.", value=age_seconds)
+
+
+def _verification() -> Iterator[Metric]:
+    last = Verification.objects.exclude(finished_at=None).order_by("-finished_at").first()
+    if last is None or last.finished_at is None:
+        return
+    age_seconds = (timezone.now() - last.finished_at).total_seconds()
+    yield GaugeMetricFamily("vibetel_verification_age_seconds", "How long ago one ended.", value=age_seconds)
+    yield GaugeMetricFamily("vibetel_verification_faults", "What the last one found.", value=last.faults_count)
 
 
 def _labelled(

@@ -126,6 +126,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute="17", hour="*/6"),
         "options": {"expires": 3600.0},
     },
+    "verify-nightly": {
+        "task": "analytics.tasks.verify_nightly",
+        "schedule": crontab(minute="43", hour="3"),
+        "options": {"expires": 3600.0},
+    },
     "books": {"task": "analytics.tasks.watch_books", "schedule": 15.0, "options": {"expires": 15.0}},
 }
 

@@ -18,6 +18,7 @@ from vibetel_client import contract
 from analytics import charts, queries
 from analytics.charts import Layer, Line, LogScale
 from analytics.dashboards import wording
+from analytics.dashboards.panel import Column, Panel, Row, row
 from analytics.queries import Figures, Part, Period, Report
 
 # Rows of a table, and layers of the adoption chart; what is beyond them is put together.
@@ -85,36 +86,6 @@ class Card:
     change: SafeString
     before: str
     sparkline: SafeString
-
-
-@dataclass(frozen=True)
-class Column:
-    """Of a table. `look` is a CSS class: wide ones are left out on narrow screens."""
-
-    label: str
-    look: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A bar with a label, and a cell for each column but the first, with the column's look."""
-
-    label: str
-    bar: SafeString
-    cells: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A table of parts, and what is said where it has no rows."""
-
-    title: str
-    note: str
-    look: str
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    rest: str
-    nothing: str
 
 
 def context(asked: Mapping[str, str], *, pipeline_url: str, now: datetime) -> dict[str, object]:
@@ -306,7 +277,7 @@ def _tokens(providers: Sequence[Part]) -> Panel:
         Column("Per run", "wide"),
     )
     rows = [
-        _row(
+        row(
             columns,
             part.value,
             SafeString(""),
@@ -323,11 +294,7 @@ def _tokens(providers: Sequence[Part]) -> Panel:
 def _barred_rows(columns: Sequence[Column], parts: Sequence[Part], cells: Callable[[Part], Sequence[str]]) -> list[Row]:
     """The first parts, each behind its name a bar as long as its runs."""
     longest = max((part.now.runs for part in parts), default=1)
-    return [_row(columns, part.value, charts.bar(part.now.runs / longest), *cells(part)) for part in parts[:_ROWS]]
-
-
-def _row(columns: Sequence[Column], label: str, bar: SafeString, *cells: str) -> Row:
-    return Row(label, bar, [(cell, column.look) for cell, column in zip(cells, columns[1:], strict=True)])
+    return [row(columns, part.value, charts.bar(part.now.runs / longest), *cells(part)) for part in parts[:_ROWS]]
 
 
 def _rest(parts: Sequence[Part]) -> str:
@@ -429,7 +396,7 @@ def _durations(commands: Sequence[Part]) -> Panel:
         Column("p99"),
     )
     rows = [
-        _row(
+        row(
             columns,
             name,
             SafeString(""),

@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -15,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from analytics.dashboards.overview import METRICS
-from analytics.models import Event, LoadedObject, Quarantined
+from analytics.models import Event, LoadedObject, Quarantined, Verification
 from ingest import checks
 from ingest.checks import Accepted
 from tests.analytics.history import made_up, record, run
@@ -137,7 +138,7 @@ def test_sidebar_lists_what_the_account_may_see(client: Client) -> None:
     assert "Events" not in sidebar(client)
     assert client.get(url(Event, "changelist")).status_code == 403
     viewer.user_permissions.add(Permission.objects.get(codename="view_event"))
-    assert sidebar(client) == ["Overview", "Events"]
+    assert sidebar(client) == ["Overview", "Data quality", "Events"]
     assert client.get(url(Event, "changelist")).status_code == 200
 
 
@@ -157,7 +158,7 @@ def test_accounts_and_groups_are_managed_here(admin_client: Client, path: str) -
     assert admin_client.get(f"/admin/{path}").status_code == 200
 
 
-@pytest.mark.parametrize("model", [Event, LoadedObject, Quarantined])
+@pytest.mark.parametrize("model", [Event, LoadedObject, Quarantined, Verification])
 def test_lists_are_read_only(admin_client: Client, model: type) -> None:
     row = one_of_each()[model]
     assert admin_client.get(url(model, "changelist")).status_code == 200
@@ -167,13 +168,21 @@ def test_lists_are_read_only(admin_client: Client, model: type) -> None:
     assert admin_client.post(url(model, "delete", row), {"post": "yes"}).status_code == 403
 
 
-def one_of_each() -> dict[type, object]:
+def one_of_each() -> dict[type, Any]:
     event = run(timezone.now())
     record([event])
     line = Quarantined.objects.create(
         source_object=event.source_object, source_line=7, reason="bad_line", payload=HOSTILE.encode()
     )
-    return {Event: event.pk, LoadedObject: event.source_object.pk, Quarantined: line.pk}
+    verification = Verification.objects.create(
+        started_at=timezone.now(), deep=True, faults_count=1, faults=[{"kind": "missing_object", "name": HOSTILE}]
+    )
+    return {
+        Event: event.pk,
+        LoadedObject: event.source_object.pk,
+        Quarantined: line.pk,
+        Verification: verification.pk,
+    }
 
 
 def test_quarantined_lines_are_never_shown(admin_client: Client) -> None:
@@ -182,6 +191,44 @@ def test_quarantined_lines_are_never_shown(admin_client: Client) -> None:
         page = admin_client.get(path).content.decode()
         assert "alert" not in page
         assert "25\xa0bytes" in page
+        assert_strict(page)
+
+
+def test_a_quarantined_line_shows_its_shape_and_nothing_that_is_in_it(
+    admin_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = Quarantined.objects.get(pk=one_of_each()[Quarantined])
+    line.payload = b'{"command": "secret value", "secret key": "secret value", "userId": 7}'
+    line.save()
+    page = admin_client.get(url(Quarantined, "change", line.pk)).content.decode()
+    assert "<code>command</code> text, 12 characters" in page
+    assert "<code>userId</code> number" in page
+    assert re.search(r"Other keys:</label>\s*<div[^>]*>1</div>", page)
+    assert "<code>eventId</code>, " in page
+    assert "secret" not in page + caplog.text
+
+
+def test_quarantined_lines_are_filtered_by_reason(admin_client: Client) -> None:
+    source = Quarantined.objects.get(pk=one_of_each()[Quarantined]).source_object
+    source.quarantined_set.create(source_line=8, reason="bad_value", payload=b"")
+    page = admin_client.get(url(Quarantined, "changelist") + "?reason=bad_value")
+    assert [row.source_line for row in page.context["cl"].result_list] == [8]
+    assert "?reason=bad_line" in page.content.decode()
+    assert "?reason=gone" in admin_client.get(url(Quarantined, "changelist") + "?reason=gone").content.decode()
+
+
+def test_a_verification_lists_its_faults_escaped(admin_client: Client) -> None:
+    page = admin_client.get(url(Verification, "change", one_of_each()[Verification])).content.decode()
+    assert "<b>missing object</b> &lt;script&gt;" in page
+    assert HOSTILE not in page
+    assert "not finished" in page
+
+
+def test_archive_objects_are_filtered_by_state(admin_client: Client) -> None:
+    one_of_each()
+    for state, count in (("loaded", 1), ("quarantined", 0)):
+        found = admin_client.get(url(LoadedObject, "changelist") + f"?state__exact={state}").context["cl"]
+        assert found.result_count == count
 
 
 def test_an_event_is_found_by_its_id_and_by_nothing_else(admin_client: Client) -> None:

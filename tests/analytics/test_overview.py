@@ -9,6 +9,7 @@ import pytest
 
 from analytics import queries
 from analytics.dashboards import overview, wording
+from analytics.dashboards.panel import Panel
 from analytics.models import Event, Installation
 from analytics.queries import Period
 from tests.analytics.history import record, run
@@ -56,7 +57,7 @@ def test_durations_are_of_the_commands_run_most_slowest_first() -> None:
         record(runs_of(f"command-{place}", 40 - place, duration_ms=1000 * (place + 1)))
     record(runs_of("seldom", 19, duration_ms=5))
     panel = page()["durations"]
-    assert isinstance(panel, overview.Panel)
+    assert isinstance(panel, Panel)
     assert [row.label for row in panel.rows] == [f"command-{place}" for place in reversed(range(8))]
     assert panel.rest == "2 more, with 63 runs"
 
@@ -67,7 +68,7 @@ def test_panels_draw_bars_as_long_as_the_runs() -> None:
     record([*runs_of("repo", 10, duration_ms=1000), *failed])
     for panel, bars in (("commands", {"repo": "100%", "ask": "50%"}), ("errors", {"FileError": "100%"})):
         shown = page()[panel]
-        assert isinstance(shown, overview.Panel)
+        assert isinstance(shown, Panel)
         assert {row.label: re.findall('<rect width="([^"]+)"', row.bar)[0] for row in shown.rows} == bars
 
 

@@ -1,19 +1,26 @@
-"""Metrics: the books of ingest, in Prometheus's words, for whom they are meant."""
+"""Metrics: the books, in Prometheus's words, for whom they are meant."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
+from analytics import ledger
+from analytics.models import Verification
 from ingest import tally
+from tests.analytics.test_ledger import delete_counter, fill
 from tests.events import body, event
 
-pytestmark = pytest.mark.usefixtures("empty_buffer")
+pytestmark = pytest.mark.usefixtures("empty_buffer", "db")
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -93,8 +100,51 @@ def test_metrics_say_that_redis_is_away(redis_away: None) -> None:
     assert asked().status_code == 503
 
 
+@pytest.fixture
+def read_and_verified(empty_stores: None) -> None:
+    """Books read once, and again after a minute with four events of one stage missing; a verification an hour ago."""
+    now = timezone.now()
+    fill()
+    delete_counter("limited")
+    ledger.watch(now - timedelta(seconds=ledger.LASTING_SECONDS + 30))
+    ledger.watch(now - timedelta(seconds=30))
+    hour_ago = now - timedelta(hours=1)
+    Verification.objects.create(started_at=hour_ago, finished_at=hour_ago, deep=True, faults_count=3)
+    Verification.objects.create(started_at=now, deep=True)
+
+
+@pytest.mark.usefixtures("read_and_verified")
+def test_metrics_tell_the_books_as_last_read(settings: Settings) -> None:
+    settings.ARCHIVE_BUCKET = "no-such-bucket"  # a scrape does not ask it
+    found = samples(asked().content.decode())
+    names = ("loaded", "duplicate", "quarantined", "not_yet_loaded", "imported")
+    assert [found[f"vibetel_events_{name}"] for name in names] == [4, 0, 0, 2, 0]
+    assert {stage: found[f"vibetel_books_imbalance stage={stage}"] for stage in ledger.STAGES} == {
+        "ingest": -4,
+        "buffer": 0,
+        "load": 0,
+    }
+    assert found["vibetel_books_age_seconds"] >= 30
+    assert found["vibetel_verification_age_seconds"] >= 3600
+    assert found["vibetel_verification_faults"] == 3
+
+
+@pytest.mark.usefixtures("posted")
+def test_metrics_of_ingest_are_there_while_postgres_is_away() -> None:
+    def away(*_: object) -> None:
+        raise OperationalError
+
+    with connection.execute_wrapper(away):
+        answer = asked()
+    assert answer.status_code == 200
+    found = samples(answer.content.decode())
+    assert found["vibetel_events_received_total"] == 13
+    assert "vibetel_books_age_seconds" not in found
+
+
+@pytest.mark.usefixtures("read_and_verified")
 def test_every_metric_is_documented() -> None:
     families = text_string_to_metric_families(asked().content.decode())
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
-    page = (Path(__file__).parent.parent.parent / "docs/endpoint.md").read_text()
-    assert names == set(re.findall(r"^\| `(vibetel_\w+)`", page, re.MULTILINE))
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("endpoint.md", "books.md"))
+    assert names == set(re.findall(r"^\| `(vibetel_\w+)`", pages, re.MULTILINE))

@@ -1,0 +1,564 @@
+"""Rebuild: the same figures from the bucket alone, whoever is killed when, and dashboards that notice nothing."""
+
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
+from django.db import ProgrammingError, connection
+
+from analytics import history, load, queries, rebuild, rollups, warehouse
+from analytics.models import BooksReading, DailyRollup, Event, LoadedObject, Verification
+from analytics.rebuild import Progress, RebuildStopped
+from ingest import archive, batches
+from tests.analytics import canonical
+from tests.events import NOON, line
+from tests.vibetel.programs import CHECKOUT, until
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("empty_buffer", "empty_bucket", "no_rebuild"),
+]
+
+_TWICE = str(uuid.UUID(int=1))
+
+
+@pytest.fixture
+def no_rebuild(transactional_db: None) -> Iterator[None]:
+    """Nothing left of a rebuild, before and after."""
+    _drop_rebuild()
+    yield
+    _drop_rebuild()
+
+
+def _drop_rebuild() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS rebuild CASCADE")
+
+
+def put(*lines: bytes, name: str, **marks: str) -> None:
+    archive.put(batches.archive_object(f"event_date=2026-11-22/hr=12/{name}.json.gz", lines, **marks))
+
+
+def put_raw(name: str, body: bytes, **metadata: str) -> None:
+    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
+    writer.put_object(Bucket=settings.ARCHIVE_BUCKET, Key=name, Body=body, Metadata=metadata)
+
+
+def fill_the_bucket(*, days: int = 12, events_per_day: int = 50, rows_per_object: int = 100) -> None:
+    """Weeks of traffic, and one of everything that can go wrong with it."""
+    call_command(
+        "simulate",
+        to="archive",
+        days=days,
+        events_per_day=events_per_day,
+        users=30,
+        until=NOON,
+        rows_per_object=rows_per_object,
+        stdout=StringIO(),
+    )
+    put(line(eventId=_TWICE, duration=1), line(), line(eventId=_TWICE, duration=2), name="a")
+    put(line(NOON - timedelta(hours=1), eventId=_TWICE, duration=3), name="b")
+    put(line(userId="anonymous_opt_out"), line(), b'{"eventName": "broken"}', line(), name="c")
+    put_raw("event_date=2026-11-22/hr=12/d.json.gz", b"no gzip", rows="3", sha256="0")
+    put_raw("notes/foreign.txt", b"not ours")
+
+
+def load_all() -> None:
+    load.catch_up(everything=True, wait=True)
+    rollups.refresh()
+
+
+def everything() -> tuple[str, dict[str, str]]:
+    return canonical.answers(NOON), canonical.digests()
+
+
+@pytest.fixture
+def loaded() -> tuple[str, dict[str, str]]:
+    """A bucket with everything in it, loaded: what the warehouse says."""
+    fill_the_bucket()
+    load_all()
+    assert Event.objects.count() > 500
+    assert set(LoadedObject.objects.values_list("state", flat=True)) == {"loaded", "quarantined", "foreign"}
+    return everything()
+
+
+def database_url() -> str:
+    """The tests' own database."""
+    return urlsplit(settings.DATABASE_URL)._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+
+
+@contextmanager
+def rebuilding(**environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """`manage.py rebuild` as a process of its own, on the tests' stores; killed at the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "rebuild"],
+        env={**os.environ, "DATABASE_URL": database_url(), **environment},
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run_rebuild(**environment: str) -> tuple[int, str]:
+    with rebuilding(**environment) as process:
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+
+@contextmanager
+def another_session() -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    with psycopg.connect(database_url(), autocommit=True) as session:
+        yield session
+
+
+@contextmanager
+def holding(number: int) -> Iterator[None]:
+    """A lock of the warehouse, once whoever has it has ended its transaction."""
+    with another_session() as session:
+        session.execute("SELECT pg_advisory_lock(%s)", [number])
+        yield
+
+
+LIVE, REBUILD = warehouse._LOCK, warehouse._LOCK + 1
+
+
+def waits_for(number: int) -> Callable[[], bool]:
+    return lambda: bool(_ask("SELECT EXISTS (SELECT FROM pg_locks WHERE objid = %s AND NOT granted)", number))
+
+
+def _ask(query: str, *parameters: object) -> Any:
+    """Of the tests' own connection: a value; None where the table is not there yet."""
+    with another_session() as session, suppress(psycopg.errors.UndefinedTable):
+        row = session.execute(query, parameters).fetchone()
+        return row[0] if row else None
+    return None
+
+
+def has_rows(table: str) -> Callable[[], bool]:
+    return lambda: bool(_ask(f"SELECT EXISTS (SELECT FROM rebuild.{table})"))
+
+
+@contextmanager
+def rebuilding_held_in_the_load() -> Iterator[tuple["subprocess.Popen[str]", Callable[[], object]]]:
+    """A rebuild that has loaded one transaction's objects and waits before the next, until released."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE objid = %s AND NOT granted"
+    with another_session() as first, another_session() as second, ThreadPoolExecutor(1) as pool:
+        first.execute("SELECT pg_advisory_lock(%s)", [REBUILD])
+        with rebuilding() as process:
+            until(lambda: _ask(waiting, REBUILD) == 1)
+            taken = pool.submit(second.execute, "SELECT pg_advisory_lock(%s)", [REBUILD])
+            until(lambda: _ask(waiting, REBUILD) == 2)
+            first.close()  # the rebuild has its turn, then the second session
+            taken.result()
+            until(waits_for(REBUILD))
+            yield process, second.close
+
+
+# -- The same ---------------------------------------------------------------------------------------------------------
+
+
+def test_rebuild_answers_every_query_the_same(loaded: tuple[str, dict[str, str]]) -> None:
+    status, output = run_rebuild()
+    assert status == 0, output
+    assert "equal those before" in output
+    assert everything() == loaded
+
+
+def test_rebuild_again_changes_nothing(loaded: tuple[str, dict[str, str]]) -> None:
+    assert not rebuild.run().differences
+    assert not rebuild.run().differences
+    assert everything() == loaded
+
+
+def test_rebuild_heals_what_was_damaged(loaded: tuple[str, dict[str, str]]) -> None:
+    Event.objects.filter(pk__in=Event.objects.values("pk")[:7]).delete()
+    Event.objects.exclude(duration_ms=None).update(command="altered")
+    DailyRollup.objects.update(runs=1)
+    differences = {difference.what: difference for difference in rebuild.run().differences}
+    assert differences["events"].after - differences["events"].before == 7
+    assert "runs on 2026-11-21" in differences
+    assert everything() == loaded
+
+
+def test_rebuild_keeps_when_an_object_was_loaded(loaded: tuple[str, dict[str, str]]) -> None:
+    """How fresh the figures are said to be is not changed by it."""
+    before = dict(LoadedObject.objects.values_list("name", "loaded_at"))
+    fresh = queries.loaded_at()
+    rebuild.run()
+    assert dict(LoadedObject.objects.values_list("name", "loaded_at")) == before
+    assert queries.loaded_at() == fresh
+
+
+def test_rebuild_fills_an_empty_database(loaded: tuple[str, dict[str, str]]) -> None:
+    for model in (Event, LoadedObject, DailyRollup):
+        model._base_manager.all().delete()
+    rebuilt = rebuild.run()
+    assert rebuilt.new_objects == rebuilt.objects == LoadedObject.objects.count()
+    assert rebuilt.events == Event.objects.count()
+    assert everything() == loaded
+
+
+def test_rebuild_keeps_history_that_was_asked_for() -> None:
+    put_raw("event_date=2026-11-01/hr=12/01JBJ0000000000000000000AA.json.gz", line())
+    put_raw("event_date=2026-11-01/hr=12/01JBJ0000000000000000000BB.json.gz", line())
+    load_all()
+    history.load(list(history.find("event_date=2026-11-01/hr=12/01JBJ0000000000000000000AA")))
+    rollups.refresh()
+    before = everything()
+    assert set(LoadedObject.objects.values_list("state", flat=True)) == {"history", "foreign"}
+    rebuild.run()
+    assert everything() == before
+
+
+def test_rebuild_keeps_what_is_not_derived(loaded: tuple[str, dict[str, str]]) -> None:
+    reading = BooksReading.objects.create(read_at=NOON, terms={}, imbalances={})
+    verification = Verification.objects.create(started_at=NOON, deep=True)
+    rebuild.run()
+    assert BooksReading.objects.get() == reading
+    assert Verification.objects.get() == verification
+
+
+def test_rebuild_knows_every_model_as_derived_or_not() -> None:
+    """A new one: is it made from the bucket? Then it is DERIVED, else named here, and refers to none that is."""
+    others = {BooksReading, Verification}
+    assert set(apps.get_app_config("analytics").get_models()) == {*rebuild.DERIVED, *others}
+    for model in apps.get_models():
+        related = {field.related_model for field in model._meta.get_fields() if field.many_to_one or field.one_to_one}
+        assert not related or related <= set(rebuild.DERIVED) or not related & set(rebuild.DERIVED), model
+        assert model not in rebuild.DERIVED or related <= set(rebuild.DERIVED), model
+
+
+def test_rebuild_leaves_tables_that_work_on(loaded: tuple[str, dict[str, str]]) -> None:
+    """With sequences, indexes, constraints and grants of the names they had."""
+    described = """
+        SELECT (SELECT array_agg(indexdef ORDER BY indexdef) FROM pg_indexes WHERE schemaname = 'public'),
+               (SELECT array_agg(conname || pg_get_constraintdef(oid) ORDER BY conname) FROM pg_constraint
+                WHERE connamespace = 'public'::regnamespace),
+               (SELECT array_agg(sequencename ORDER BY sequencename) FROM pg_sequences WHERE schemaname = 'public'),
+               (SELECT array_agg(relname || relacl::text ORDER BY relname) FROM pg_class
+                WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'analytics%%')
+    """
+    with another_session() as session:
+        session.execute("GRANT SELECT ON analytics_event TO PUBLIC")
+        before = session.execute(described).fetchone()
+        rebuild.run()
+        assert session.execute(described).fetchone() == before
+        session.execute("REVOKE ALL ON analytics_event FROM PUBLIC")
+        assert session.execute("SELECT to_regnamespace('rebuild')").fetchone() == (None,)
+    put(line(), name="later")
+    load_all()
+    assert LoadedObject.objects.order_by("-pk")[0].name.endswith("later.json.gz")
+
+
+def test_canonical_answers_know_every_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that they cannot ask fails the tests above, until canonical.py is taught to."""
+
+    def of_something_new(something: bytes) -> int:
+        return len(something)
+
+    assert '"newest_day()": null' in canonical.answers(NOON)
+    of_something_new.__module__ = queries.__name__
+    monkeypatch.setattr(queries, "of_something_new", of_something_new, raising=False)
+    with pytest.raises(AssertionError, match="of_something_new takes"):
+        canonical.answers(NOON)
+
+
+# -- Killed, cut off, stopped -----------------------------------------------------------------------------------------
+
+
+def test_rebuild_killed_at_five_moments_goes_on_and_answers_the_same() -> None:
+    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
+    load_all()
+    before = everything()
+    kept: list[int] = []
+
+    def kill_when(reached: Callable[[], bool]) -> None:
+        with rebuilding() as process:
+            until(reached, otherwise=lambda: process.poll())
+            process.kill()
+        kept.append(_ask("SELECT count(*) FROM rebuild.analytics_loadedobject"))
+
+    with holding(LIVE):
+        with holding(REBUILD):  # 1: before the first object
+            kill_when(waits_for(REBUILD))
+        with rebuilding_held_in_the_load() as (process, _):  # 2: between two transactions of the load
+            process.kill()
+            process.wait()
+        kept.append(_ask("SELECT count(*) FROM rebuild.analytics_loadedobject"))
+        with rebuilding() as process:  # 3: between two transactions of the rollups
+            until(has_rows("analytics_dailyrollup"))
+            process.kill()
+        kept.append(_ask("SELECT count(*) FROM rebuild.analytics_loadedobject"))
+        kill_when(waits_for(LIVE))  # 4: when all is loaded
+    with another_session() as reader, reader.transaction():  # 5: in the midst of the swap
+        reader.execute("SELECT FROM analytics_event LIMIT 1")
+        kill_when(
+            lambda: bool(
+                _ask("SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted)")
+            )
+        )
+    assert everything() == before
+    assert 0 == kept[0] < kept[1] < kept[2] == kept[3] == kept[4] == LoadedObject.objects.count()
+
+    status, output = run_rebuild()
+    assert status == 0, output
+    assert f"going on after {kept[4]:,} of them" in output
+    assert "equal those before" in output
+    assert everything() == before
+
+
+def test_rebuild_opened_anew_stays_in_its_schema(loaded: tuple[str, dict[str, str]]) -> None:
+    """A connection that was lost and comes back must not load into the live tables."""
+    before = connection.settings_dict["OPTIONS"].copy()
+    schemas = []
+
+    def look() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_schemas(false)")
+            schemas.append(cursor.fetchone()[0])
+        connection.close()
+
+    def cut(progress: Progress) -> None:
+        if progress.step == "Loading":
+            connection.close()
+            look()
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+            assert _ask("SELECT count(*) FROM public.analytics_touchedhour") == 0
+
+    assert not rebuild.run(progress=cut).differences
+    assert len(schemas) >= 4
+    assert all(seen == ["rebuild"] for seen in schemas)
+    assert connection.settings_dict["OPTIONS"] == before
+    assert everything() == loaded
+
+
+def test_rebuild_without_its_schema_fails_rather_than_touch_the_live_tables(
+    loaded: tuple[str, dict[str, str]],
+) -> None:
+    with pytest.raises(ProgrammingError, match="does not exist"), rebuild._working_in("rebuild"):
+        load.catch_up(everything=True, wait=True)
+    assert everything() == loaded
+
+
+def test_rebuild_says_when_postgres_ends_the_connection_and_goes_on(loaded: tuple[str, dict[str, str]]) -> None:
+    with holding(REBUILD), rebuilding() as process:
+        until(waits_for(REBUILD))
+        with another_session() as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = %s AND NOT granted", [REBUILD]
+            )
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Run it again and it goes on" in output
+    rebuild.run()
+    assert everything() == loaded
+
+
+def test_rebuild_without_the_bucket_stops_and_goes_on_later() -> None:
+    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
+    load_all()
+    before = everything()
+    with rebuilding_held_in_the_load() as (process, _):
+        process.kill()
+        process.wait()
+    status, output = run_rebuild(ARCHIVE_ENDPOINT_URL="http://127.0.0.1:1", ARCHIVE_BUCKET=settings.ARCHIVE_BUCKET)
+    assert status == 1
+    assert "The bucket does not answer" in output
+    assert "run it again" in output
+    assert "starting anew" not in output
+    assert everything() == before
+    said: list[str] = []
+    rebuild.run(say=said.append)
+    assert "going on after" in said[0]
+    assert everything() == before
+
+
+def test_rebuild_works_without_redis(loaded: tuple[str, dict[str, str]]) -> None:
+    status, output = run_rebuild(REDIS_URL="redis://127.0.0.1:1")
+    assert status == 0, output
+    assert everything() == loaded
+
+
+# -- Meanwhile --------------------------------------------------------------------------------------------------------
+
+
+def test_rebuild_has_what_the_loader_loads_meanwhile() -> None:
+    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
+    load_all()
+    with rebuilding_held_in_the_load() as (process, release):
+        put(line(), line(), name="0-meanwhile")  # sorts before what the rebuild has listed
+        put(line(), name="z-meanwhile")
+        load_all()
+        before = everything()
+        release()
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "equal those before" in output
+    assert everything() == before
+
+
+def test_rebuild_does_not_stop_dashboards(loaded: tuple[str, dict[str, str]]) -> None:
+    answers: set[str] = set()
+    with rebuilding() as process:
+        rounds = 0
+        while process.poll() is None:
+            answers.add(canonical.answers(NOON))
+            rounds += 1
+        assert process.returncode == 0
+    assert rounds > 3
+    assert answers == {loaded[0]}
+
+
+def test_rebuild_waits_for_a_long_query_and_lets_others_pass(loaded: tuple[str, dict[str, str]]) -> None:
+    with another_session() as reader, rebuilding() as process:
+        with reader.transaction():
+            reader.execute("SELECT FROM analytics_event LIMIT 1")
+            swapping = "SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted)"
+            until(lambda: _ask(swapping))
+            assert canonical.answers(NOON) == loaded[0]
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert everything() == loaded
+
+
+def test_rebuild_leaves_it_to_another_rebuild(
+    loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "_CLAIM_SECONDS", 0)
+    with holding(REBUILD), rebuilding() as process:
+        until(waits_for(REBUILD))
+        with pytest.raises(CommandError, match="Another rebuild is running"):
+            call_command("rebuild")
+        process.kill()
+
+
+# -- What cannot be gone on with --------------------------------------------------------------------------------------
+
+
+def leave_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild that ended once everything was loaded."""
+
+    def stop(*_: object) -> None:
+        raise RebuildStopped("for the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rebuild, "_swap", stop)
+        with pytest.raises(RebuildStopped):
+            rebuild.run()
+
+
+def lose(name: str) -> None:
+    """Take an object out of the bucket."""
+    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
+    writer.delete_object(Bucket=settings.ARCHIVE_BUCKET, Key=f"event_date=2026-11-22/hr=12/{name}.json.gz")
+
+
+def test_rebuild_keeps_events_whose_object_is_gone(loaded: tuple[str, dict[str, str]]) -> None:
+    lose("c")
+    with pytest.raises(RebuildStopped, match=r"events of 1 objects .* last copy"):
+        rebuild.run()
+    assert everything() == loaded
+    assert {one.what: one.after - one.before for one in rebuild.run(forget_missing=True).differences}["events"] == -3
+
+
+def test_rebuild_keeps_events_whose_object_was_damaged(loaded: tuple[str, dict[str, str]]) -> None:
+    name = "event_date=2026-11-22/hr=12/c.json.gz"
+    put_raw(name, b"truncated", **archive.metadata(name))
+    with pytest.raises(RebuildStopped, match="last copy"):
+        rebuild.run()
+    assert everything() == loaded
+
+
+def test_rebuild_keeps_events_whose_object_goes_meanwhile(loaded: tuple[str, dict[str, str]]) -> None:
+    def lose_it(progress: Progress) -> None:
+        if progress.done == 0:  # after the survey, before the load
+            lose("c")
+
+    with pytest.raises(RebuildStopped, match="last copy"):
+        rebuild.run(progress=lose_it)
+    assert everything() == loaded
+
+
+def test_rebuild_starts_anew_when_what_it_loaded_is_gone(
+    loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half(monkeypatch)
+    lose("c")
+    said: list[str] = []
+    rebuilt = rebuild.run(say=said.append, forget_missing=True)
+    assert "not in the bucket as it was" in said[0]
+    assert {one.what: one.after - one.before for one in rebuilt.differences}["events"] == -3
+
+
+def test_rebuild_goes_on_with_tables_half_made(loaded: tuple[str, dict[str, str]]) -> None:
+    with another_session() as session:
+        session.execute("CREATE SCHEMA rebuild")
+        session.execute(f"COMMENT ON SCHEMA rebuild IS '{rebuild._OURS}{rebuild._code()}'")
+    assert not rebuild.run().differences
+    assert everything() == loaded
+
+
+def test_rebuild_starts_anew_with_other_code(
+    loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half(monkeypatch)
+    with another_session() as session:
+        session.execute("COMMENT ON SCHEMA rebuild IS 'vibetel rebuild, by the code of yesterday'")
+        session.execute("DROP TABLE rebuild.analytics_quarantined")
+    said: list[str] = []
+    rebuild.run(say=said.append)
+    assert "another version of the code" in said[0]
+    assert everything() == loaded
+
+
+def test_rebuild_starts_anew_when_asked(loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_half(monkeypatch)
+    with another_session() as session:
+        session.execute("DELETE FROM rebuild.analytics_event")
+    rebuild.run(anew=True)
+    assert everything() == loaded
+
+
+def test_rebuild_leaves_a_schema_that_is_not_its_own(loaded: tuple[str, dict[str, str]]) -> None:
+    with another_session() as session:
+        session.execute("CREATE SCHEMA rebuild")
+        session.execute("CREATE TABLE rebuild.kept ()")
+    with pytest.raises(RebuildStopped, match="rename it"):
+        rebuild.run()
+    assert _ask("SELECT count(*) FROM rebuild.kept") == 0
+    assert everything() == loaded
+
+
+def test_rebuild_says_beforehand_that_a_view_reads_the_tables(loaded: tuple[str, dict[str, str]]) -> None:
+    with another_session() as session:
+        session.execute("CREATE VIEW reporting AS SELECT count(*) FROM analytics_event")
+        try:
+            with pytest.raises(RebuildStopped, match="reporting"):
+                rebuild.run()
+        finally:
+            session.execute("DROP VIEW reporting")
+    assert _ask("SELECT to_regnamespace('rebuild')") is None

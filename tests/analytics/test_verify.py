@@ -1,0 +1,330 @@
+"""Verify: what is normal is no fault; each fault, planted in one store alone, is found, named rightly, and alone."""
+
+import json
+import os
+import random
+import threading
+import time
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from analytics import evidence, load, rollups, tasks, verify
+from analytics.examine import Entry
+from analytics.models import Event, HourlyRollup, LoadedObject, TouchedHour, Verification
+from analytics.verify import Look, Report
+from ingest import archive, batches
+from ingest.archive import ArchiveUnavailable, Fetched
+from tests.analytics import planted_faults
+from tests.analytics.planted_faults import Planted
+from tests.events import line
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),  # a snapshot is a transaction of its own
+    pytest.mark.usefixtures("empty_buffer", "empty_bucket"),
+]
+
+SEED = int(os.environ.get("VERIFY_SEED", "1"))
+OBJECTS = int(os.environ.get("VERIFY_OBJECTS", "300"))
+COUNT = int(os.environ.get("VERIFY_FAULTS", "80"))
+
+# What only reading every object tells: rows and metadata of which nothing but their content is wrong.
+DEEP_ONLY = {
+    *("metadata_digest_altered", "metadata_time_altered", "installation_altered"),
+    *("row_options_altered", "row_session_altered", "row_received_earlier", "row_received_later", "row_clock_altered"),
+    *("row_placeholder_added", "row_id_altered", "row_line_altered"),
+    *("kept_line_altered", "kept_line_reason_altered", "kept_line_moved"),
+}
+
+
+def found(report: Report) -> set[Planted]:
+    return {Planted(fault.kind.value, fault.name) for fault in report.faults.listed()}
+
+
+def in_two_hours(reach: verify.Reach = verify.deep) -> Report:
+    """What the ledger does not know by then has been left behind."""
+    return verify.verify(reach, now=timezone.now() + timedelta(hours=2))
+
+
+def put(*lines: bytes, name: str = "a", **marks: str) -> None:
+    archive.put(batches.archive_object(f"event_date=2026-11-22/hr=12/{name}.json.gz", lines, **marks))
+
+
+def load_all() -> None:
+    load.catch_up(everything=True, wait=True)
+    rollups.refresh()
+
+
+def test_verify_finds_seeded_faults_and_nothing_else() -> None:
+    """Long as `make verify-faults`. Before: no fault, however closely it looks."""
+    dice = random.Random(SEED)
+    started = time.monotonic()
+    planted_faults.fill(dice, OBJECTS)
+    filled = time.monotonic()
+    for reach in (verify.shallow, verify.deep, verify.slice_of(timezone.now())):
+        report = in_two_hours(reach)
+        assert found(report) == set()
+    clean = time.monotonic()
+    assert report.quarantined_lines > 0 < report.quarantined_objects
+    planted = set(planted_faults.plant(dice, COUNT))
+    assert len(planted) == COUNT
+    began = time.monotonic()
+    report = in_two_hours()
+    took = time.monotonic() - began
+    missed = sorted((fault.kind, fault.name, fault.what) for fault in planted - found(report))
+    false = sorted((fault.kind, fault.name) for fault in found(report) - planted)
+    details = {(fault.kind.value, fault.name): fault.detail for fault in report.faults.listed()}
+    print(  # noqa: T201 - the figures of make verify-faults
+        f"\nseed {SEED}: {report.objects_count:,} objects, {report.events_count:,} events, filled in "
+        f"{filled - started:.0f} s, clean three times in {clean - filled:.0f} s; {len(planted)} faults of "
+        f"{len({fault.what for fault in planted})} sorts: {len(planted) - len(missed)} found, {len(missed)} missed, "
+        f"{len(false)} false alarms, in {took:.1f} s"
+    )
+    shallow = found(in_two_hours(verify.shallow))
+    assert not missed, (f"VERIFY_SEED={SEED}", missed, [(key, details[key]) for key in false])
+    assert not false, [(key, details[key]) for key in false]
+    assert shallow <= planted, shallow - planted
+    assert {fault.what for fault in planted - shallow} <= DEEP_ONLY
+
+
+def test_verify_leaves_alone_what_is_on_its_way_for_an_hour() -> None:
+    put(line())
+    report = verify.verify(verify.deep)
+    assert (report.waiting_objects, found(report)) == (1, set())
+    assert found(in_two_hours()) == {Planted("left_behind_object", "event_date=2026-11-22/hr=12/a.json.gz")}
+
+
+def test_verify_leaves_alone_hours_that_are_about_to_be_recomputed() -> None:
+    put(line())
+    load.catch_up(everything=True, wait=True)
+    report = verify.verify(verify.deep)
+    assert (report.waiting_hours, found(report)) == (1, set())
+    TouchedHour.objects.all().delete()
+    assert {fault.kind for fault in found(verify.verify(verify.deep))} == {"wrong_hour", "wrong_day"}
+
+
+def test_verify_sees_the_moment_it_began_in() -> None:
+    """Objects that come and are loaded while it looks, before and after the name it is at."""
+    for name in "bdf":
+        put(line(), line(), name=name)
+    load_all()
+
+    def look(entry: Entry) -> Look:
+        if entry.name.endswith("d.json.gz"):
+            for name in "ace":
+                put(line(), name=name)
+            loader = threading.Thread(target=_load_and_leave)
+            loader.start()
+            loader.join()
+        return Look.READ
+
+    report = verify.verify(look)
+    assert (report.objects_count, report.events_count, found(report)) == (3, 6, set())
+    assert LoadedObject.objects.count() == 6
+
+
+def _load_and_leave() -> None:
+    load_all()
+    connection.close()
+
+
+def test_verify_reads_only() -> None:
+    put(line())
+    load_all()
+    seen = []
+
+    def look(entry: Entry) -> Look:
+        with connection.cursor() as cursor:
+            for name in ("transaction_read_only", "transaction_isolation"):
+                cursor.execute(f"SHOW {name}")
+                seen.extend(cursor.fetchone())
+        return Look.READ
+
+    before = list(archive.listing())
+    verify.verify(look)
+    assert seen == ["on", "repeatable read"]
+    assert list(archive.listing()) == before
+
+
+def test_verify_leaves_a_record() -> None:
+    put(line(), line())
+    load_all()
+    Event.objects.filter(source_line=2).delete()
+    verify.verify(verify.deep)
+    record = Verification.objects.get()
+    assert (record.deep, record.objects_count, record.events_count, record.faults_count) == (True, 1, 1, 1)
+    assert record.finished_at is not None
+    assert record.finished_at >= record.started_at
+    (fault,) = record.faults
+    assert set(fault) == {"kind", "name", "detail", "advice"}
+    assert fault["kind"] == "missing_row"
+
+
+def test_verify_finds_a_copy_that_has_been_loaded() -> None:
+    put(line(), name="b")
+    load_all()
+    original = archive.get("event_date=2026-11-22/hr=12/b.json.gz")
+    planted_faults.put("event_date=2026-11-22/hr=12/c.json.gz", original.body, original.metadata)
+    load_all()
+    assert found(verify.verify(verify.shallow)) == {Planted("doubled_object", "event_date=2026-11-22/hr=12/c.json.gz")}
+
+
+def test_verify_finds_a_renamed_object_that_has_been_loaded_again() -> None:
+    put(line(), name="b")
+    load_all()
+    original = archive.get("event_date=2026-11-22/hr=12/b.json.gz")
+    planted_faults.put("event_date=2026-11-22/hr=12/c.json.gz", original.body, original.metadata)
+    planted_faults.remove(original.name)
+    load_all()
+    assert found(verify.verify(verify.shallow)) == {Planted("renamed_object", original.name)}
+
+
+def test_verify_forgets_a_foreign_object_that_was_taken_away() -> None:
+    planted_faults.put("notes.txt", b"notes", {})
+    load_all()
+    assert found(verify.verify(verify.shallow)) == {Planted("foreign_object", "notes.txt")}
+    planted_faults.remove("notes.txt")
+    assert found(verify.verify(verify.shallow)) == set()
+
+
+def test_verify_bears_a_bucket_that_lists_in_another_order() -> None:
+    """SeaweedFS lists a folder whole; S3 sorts names by their bytes, and `-` before `/`."""
+    for name in ("a/x.json.gz", "a-b/x.json.gz", "a.json.gz", "a/é.json.gz", "a/z.json.gz"):
+        archive.put(batches.archive_object(name, [line()]))
+    load_all()
+    report = in_two_hours()
+    assert (report.objects_count, report.read_count, found(report)) == (5, 5, set())
+
+
+def test_verify_names_an_object_that_the_bucket_does_not_give_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(line(), name="a")
+    put(line(), name="b")
+    load_all()
+    refuse(monkeypatch, "a.json.gz")
+    assert found(verify.verify(verify.deep)) == {Planted("unreadable_object", "event_date=2026-11-22/hr=12/a.json.gz")}
+
+
+def test_verify_stops_where_the_bucket_gives_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        put(line(), name=str(number))
+    load_all()
+    refuse(monkeypatch, ".json.gz")
+    with pytest.raises(ArchiveUnavailable):
+        verify.verify(verify.deep)
+    assert Verification.objects.get().finished_at is None
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """A bucket that answers 500 for these names."""
+    get = archive.get
+
+    def get_or_fail(name: str) -> Fetched:
+        if name.endswith(ending):
+            raise ArchiveUnavailable("InternalError")
+        return get(name)
+
+    monkeypatch.setattr(archive, "get", get_or_fail)
+
+
+def test_slice_of_a_night_reads_each_object_once_a_month() -> None:
+    for number in range(40):
+        put(line(), name=str(number))
+    load.catch_up(everything=True, wait=True)
+    today = timezone.now()
+    LoadedObject.objects.update(loaded_at=today - timedelta(days=90))
+    nights = [verify.slice_of(today + timedelta(days=number)) for number in range(verify.NIGHTS)]
+    for entry in evidence.entries():
+        assert [look(entry) for look in nights].count(Look.READ) == 1
+    LoadedObject.objects.update(loaded_at=today - timedelta(hours=20))
+    assert {nights[0](entry) for entry in evidence.entries()} == {Look.READ}
+
+
+# -- The command ------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Its exit status and what it prints."""
+    out = StringIO()
+    try:
+        call_command("verify", *arguments, stdout=out)
+    except CommandError as error:
+        return error.returncode, f"{out.getvalue()}{error}"
+    return 0, out.getvalue()
+
+
+def test_command_says_that_all_is_well() -> None:
+    put(line(), line())
+    load_all()
+    assert run() == (0, "1 objects, 2 events.\nNo faults.\n")
+    assert run("--deep") == (0, "1 objects, 2 events, 1 objects read line by line.\nNo faults.\n")
+
+
+def test_command_says_what_is_wrong_and_what_to_do() -> None:
+    put(line(), name="a")
+    put(line(), name="b")
+    load_all()
+    planted_faults.remove("event_date=2026-11-22/hr=12/a.json.gz")
+    HourlyRollup.objects.filter(dimension="total").update(runs=9)
+    status, text = run()
+    assert status == 1
+    assert "1 missing_object. Restore it under this name" in text
+    assert "  event_date=2026-11-22/hr=12/a.json.gz: " in text
+    assert "1 wrong_hour. " in text
+    assert "  hour 2026-11-22 12:00: total: runs 9, by the events 2" in text
+    assert text.endswith("2 faults.")
+
+
+def test_command_prints_json() -> None:
+    put(line())
+    load_all()
+    Event.objects.all().delete()
+    out = StringIO()
+    with pytest.raises(CommandError):
+        call_command("verify", "--json", stdout=out)
+    report = json.loads(out.getvalue())
+    assert (report["objects_count"], report["faults_count"], report["by_kind"]) == (1, 1, {"missing_row": 1})
+    assert report["faults"][0]["kind"] == "missing_row"
+
+
+def test_command_tells_a_bucket_that_is_away_from_faults(settings: Settings) -> None:
+    settings.ARCHIVE_BUCKET = "nowhere"
+    status, text = run()
+    assert status == 2
+    assert "The bucket cannot be read (AccessDenied)" in text
+
+
+def test_command_tells_postgres_being_away_from_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+    status, text = run()
+    assert status == 2
+    assert "Postgres cannot be read" in text
+
+
+# -- The task ---------------------------------------------------------------------------------------------------------
+
+
+def test_verify_nightly_warns_of_faults(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    put(line())
+    load_all()
+    tasks.verify_nightly()
+    Event.objects.all().delete()
+    tasks.verify_nightly()
+    fine, bad = [record for record in caplog.records if record.getMessage().startswith("verified")]
+    assert (fine.levelname, bad.levelname) == ("INFO", "WARNING")
+    assert "faults=1" in bad.getMessage()
+    assert Verification.objects.filter(deep=True).count() == 2
+
+
+def test_verify_nightly_does_not_raise_where_the_bucket_is_away(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.ARCHIVE_BUCKET = "nowhere"
+    tasks.verify_nightly()
+    assert "not verified: ArchiveUnavailable AccessDenied" in caplog.text
