@@ -112,7 +112,7 @@ def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     web = _wsgi_server("vibetel.wsgi:application", port, threads=32)
     ingest = ingest_command(ingest_port)
     worker = [
-        *(*celery, "worker", "--pool", "threads", "--concurrency", "4"),
+        *(*celery, "worker", "--pool", "threads", "--concurrency", "6"),
         *("--without-mingle", "--without-gossip"),
     ]
     beat = [*celery, "beat", "--schedule", str(schedule)]
