@@ -1,0 +1,56 @@
+"""Archiver and loader, each time in a process of its own that may kill itself: `python -m tests.faults.stage_program`.
+
+In: a line a job on stdin, `archive put:after:1` or `load -`. Out: a line each on stdout: the status the process ended
+with, -9 where it was killed. Errors go to stderr. This process has everything imported and forks, which takes a tenth
+of what a start takes.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import django
+
+django.setup()
+
+from analytics import load, rollups  # noqa: E402 - models need Django
+from ingest import archive, archiver  # noqa: E402
+from tests.faults import points  # noqa: E402
+
+
+def main() -> None:
+    """Do the jobs of stdin until it ends."""
+    jobs = {"archive": _archive, "load": _load}
+    archive.prepare()  # has no connection yet, so a fork may have it
+    for line in sys.stdin:
+        job, point = line.split()
+        child = os.fork()
+        if not child:
+            os._exit(_run(jobs[job], point))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def _run(job: Callable[[], None], point: str) -> int:
+    try:
+        if point != "-":
+            points.install(points.once(point))
+        job()
+    except BaseException:  # noqa: BLE001 - a forked process must end here, whatever happens
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _archive() -> None:
+    archiver.archive_due(force=True)
+
+
+def _load() -> None:
+    load.catch_up(everything=False, wait=True)
+    rollups.refresh()
+
+
+if __name__ == "__main__":
+    main()
