@@ -24,7 +24,7 @@ from django.db.models import Count, Q, Sum, Value
 from analytics import load
 from analytics.models import BooksReading, LoadedObject, Quarantined
 from analytics.objects import is_ours
-from ingest import archive, buffer
+from ingest import archive, batches, buffer
 from ingest.archive import ArchiveUnavailable, Listed
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def read() -> Reading:
         loaded=Sum("loaded_rows", default=0),
         duplicate=Sum("duplicate_rows", default=0),
         quarantined=Sum("quarantined_rows", default=0),
-        known=ArrayAgg("name", filter=Q(name__gt=relist_from), default=Value([])),
+        known=ArrayAgg("name", filter=Q(name__gt=relist_from, name__startswith=batches.PREFIX), default=Value([])),
     )
     not_yet_loaded = _not_yet_loaded_rows(relist_from, set(sums.pop("known")))
     sealed = sum(seal.rows for seal in buffer.sealed())  # before the counters: what is released between is in both
@@ -263,7 +263,7 @@ def _not_yet_loaded_rows(relist_from: str, known: Collection[str]) -> int:
     unknown: list[Listed] = []
 
     def look() -> None:
-        for listed in archive.listing(start_after=relist_from):
+        for listed in archive.listing(prefix=batches.PREFIX, start_after=relist_from):
             if time.monotonic() > until:
                 return
             if listed.name not in known:

@@ -73,15 +73,18 @@ def rows(
 
 def _read(text: bytes, received_at: datetime | None) -> Any:
     """The line as an _ArchiveLine. Raises _Unreadable."""
-    if received_at is not None:
-        return _decode_checked(_line_of_others(text, received_at))
     try:
-        line: Any = decode(text)
-        if _is_right(line):
-            return line
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # the checks will say why
-    return _decode_checked(_line_checked_again(text))
+        if received_at is not None:
+            return _decode_checked(_line_of_others(text, received_at))
+        try:
+            line: Any = decode(text)
+            if _is_right(line):
+                return line
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # the checks will say why
+        return _decode_checked(_line_checked_again(text))
+    except RecursionError as error:  # wherever on the way its nesting is too deep
+        raise _Unreadable("bad_json") from error
 
 
 def _is_right(line: Any) -> bool:
@@ -261,7 +264,7 @@ def _decode_checked(line: _Fields) -> Any:
 def _parse(text: bytes) -> _Fields:
     try:
         return _object(json.loads(text.decode(), parse_constant=_refuse))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _Unreadable("bad_json") from error
 
 

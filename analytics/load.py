@@ -57,14 +57,15 @@ class Loaded:
 def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
     """Load what the bucket holds and the ledger does not know.
 
-    Lists the whole bucket with `everything`, else from the oldest name that can have come since the last look.
+    Lists the whole bucket with `everything`, else this portal's names from the oldest that can have come since the last
+    look.
     `progress` is called after each transaction. Raises WarehouseBusy, without `wait`, where another is loading;
     archive.ArchiveUnavailable.
     """
     # Read before listing: whatever is put after the list was made has a name from here on (see batches.object_name).
     next_from = _oldest_name_to_come()
     relist_from = oldest_name_to_list()
-    listed = archive.listing(start_after="" if everything else relist_from)
+    listed = archive.listing() if everything else archive.listing(prefix=batches.PREFIX, start_after=relist_from)
     seen = load_objects(listed, objects.open_ours, known=LoadedObject.objects.all(), wait=wait, progress=progress)
     if next_from:
         # What could not be fetched is listed again; names before `relist_from` only with `everything`.

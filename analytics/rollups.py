@@ -11,10 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 from operator import attrgetter
 from typing import Any, TypedDict
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from pyroaring import BitMap
 
 from analytics import warehouse
@@ -157,9 +159,17 @@ def hour_rows(*hours: datetime) -> Iterator[HourlyRollup]:
 
 def day_rows(day: date) -> Iterator[DailyRollup]:
     """The rows of a day as its hours have it, not saved."""
+    return _merged(day, _stored(day))
+
+
+def _stored(day: date) -> QuerySet[HourlyRollup]:
     start = datetime.combine(day, time(), UTC)
+    return HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1))
+
+
+def _merged(day: date, rows: Iterable[HourlyRollup]) -> Iterator[DailyRollup]:
     tallies: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
-    for row in HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1)):
+    for row in rows:
         tallies[row.dimension, row.value].add(row)
     for (dimension, value), tally in tallies.items():
         yield DailyRollup(day=day, dimension=dimension, value=value, **tally.columns())
@@ -176,11 +186,14 @@ def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> Hour
 def _recompute(hours: Sequence[datetime]) -> None:
     """Replace the rows of these hours and of their days. Call with the warehouse locked."""
     HourlyRollup.objects.filter(hour__in=hours).delete()
-    _copy(HourlyRollup, hour_rows(*hours))
-    days = sorted({hour.astimezone(UTC).date() for hour in hours})
-    DailyRollup.objects.filter(day__in=days).delete()
-    for day in days:
-        _copy(DailyRollup, day_rows(day))
+    by_day: dict[date, list[HourlyRollup]] = {hour.astimezone(UTC).date(): [] for hour in hours}
+    for row in hour_rows(*hours):
+        by_day[row.hour.astimezone(UTC).date()].append(row)
+    DailyRollup.objects.filter(day__in=by_day).delete()
+    for day, rows in by_day.items():
+        others = _stored(day)  # read before these are stored: they need not be fetched again
+        _copy(DailyRollup, _merged(day, chain(others, rows)))
+        _copy(HourlyRollup, rows)
 
 
 def _copy(model: type[Rollup], rows: Iterable[Rollup]) -> None:

@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+# What the names of this portal's objects begin with; other archives in the bucket may have any other (wire-format.md).
+PREFIX = "event_date="
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -58,7 +61,7 @@ def object_name(first_ms: int, *identity: str) -> str:
 
 def hour_prefix(moment: datetime) -> str:
     """What the names of an hour's objects start with."""
-    return moment.astimezone(UTC).strftime("event_date=%Y-%m-%d/hr=%H/")
+    return moment.astimezone(UTC).strftime(f"{PREFIX}%Y-%m-%d/hr=%H/")
 
 
 def _ulid(unix_ms: int, seed: str) -> str:

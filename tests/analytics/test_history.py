@@ -16,6 +16,7 @@ from analytics import history, load
 from analytics.history import Preview
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, Quarantined
+from ingest import batches
 from ingest.archive import Listed
 from tests.analytics import bucket
 from tests.analytics.bucket import put, put_raw
@@ -380,3 +381,15 @@ def test_load_command_refuses_a_range_without_history(arguments: list[str]) -> N
 def test_load_command_refuses_what_is_no_day() -> None:
     with pytest.raises(CommandError, match="a day is written 2026-01-31"):
         command("--history", "", "--since", "June")
+
+
+def test_history_loads_an_object_of_ours_that_has_its_metadata_back() -> None:
+    """A copy of a bucket without metadata, and then one with them."""
+    ours = batches.archive_object("event_date=2026-11-22/hr=12/a.json.gz", [line(), line()])
+    put_raw(ours.name, ours.body, {})
+    load.catch_up(everything=True, wait=True)
+    assert LoadedObject.objects.get().state == "foreign"
+    put_raw(ours.name, ours.body, ours.metadata)
+    history.load(history.find(""))
+    found = LoadedObject.objects.get()
+    assert (found.state, found.loaded_rows, found.imported) == ("loaded", 2, False)

@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from analytics import ledger, load, objects, rollups, warehouse
+from analytics import ledger, lines, load, objects, rollups, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
 from analytics.warehouse import WarehouseBusy
@@ -446,3 +446,19 @@ def test_load_stopped_before_or_after_the_events_has_written_nothing(
     for model in (Event, LoadedObject, Quarantined, TouchedHour, Installation):
         assert not model.objects.exists()
     assert catch_up() == Loaded(objects=1, rows=1, quarantined=1)
+
+
+def test_load_of_new_objects_lists_no_archives_of_others() -> None:
+    """History of newer sinks sorts after every name of ours: each look would list all of it again."""
+    put(line())
+    load.catch_up(everything=False, wait=True)
+    put_raw("telemetry/year=2026/month=11/day=22/a.json", line(), {})
+    assert load.catch_up(everything=False, wait=True) == Loaded()
+    assert load.catch_up(everything=True, wait=True).foreign_objects == 1
+
+
+@pytest.mark.parametrize("depth", range(100, 1100, 25))
+def test_load_quarantines_a_line_however_deep_it_is(depth: int) -> None:
+    text = line().removesuffix(b"}") + b',"note":' + b"[" * depth + b"]" * depth + b"}"
+    rows, broken = lines.rows(LoadedObject(), [(1, text)])
+    assert len(rows) + len(broken) == 1
