@@ -228,7 +228,7 @@ def sources_of(hours: Iterable[datetime], *, at_most: int) -> list[int]:
 
 _SAME_BYTES = """
     SELECT array_agg(name::text ORDER BY loaded_rows DESC, name) FROM analytics_loadedobject
-    WHERE state IN ('loaded', 'quarantined') AND size_bytes > 0
+    WHERE (state = 'loaded' OR (state = 'quarantined' AND rows > 0)) AND size_bytes > 0
     GROUP BY etag, size_bytes HAVING count(*) > 1
 """
 _HOMELESS = """

@@ -116,7 +116,9 @@ class Verdict:
 
 
 def wrong_by_metadata(entry: Entry, metadata: Mapping[str, str]) -> bool:
-    """Whether ledger and metadata of an object that this portal loaded as its own differ."""
+    """Whether ledger and metadata of a loaded object differ: those of history have none of this portal's."""
+    if entry.state == State.HISTORY:
+        return objects.is_ours(metadata)
     return (
         not objects.is_ours(metadata) or int(metadata["rows"]) != entry.rows or ("origin" in metadata) != entry.imported
     )
@@ -156,6 +158,8 @@ def examine(
     """
     changed = (listed.etag, listed.size_bytes) != (entry.etag, entry.size_bytes)
     if entry.state in (State.FOREIGN, State.QUARANTINED):
+        if entry.events and not changed and found.state in (State.LOADED, State.HISTORY):
+            return Verdict([_ledger_fault(entry, [f"state={entry.state}, but the object can be read, and was loaded"])])
         verdict = (
             _examine_foreign(entry, found) if entry.state == State.FOREIGN else _examine_kept(entry, found, changed)
         )

@@ -60,10 +60,10 @@ def _fetch(entry: Listed) -> Fetched | None:
             return Fetched(entry.name, b"", archive.metadata(entry.name))
         found = archive.get(entry.name)
     except ArchiveUnavailable as error:
-        logger.warning("load delayed: %s %s", entry.name, error)
+        logger.warning("load delayed: %r %s", entry.name, error)
         return None
     if len(found.body) != entry.size_bytes:  # the answer is broken, not the object
-        logger.warning("load delayed: %s came with another length than it is listed with", entry.name)
+        logger.warning("load delayed: %r came with another length than it is listed with", entry.name)
         return None
     return found
 

@@ -129,6 +129,7 @@ def run(
         _keep_or_drop(live, anew, say)
         with _working_in(REBUILD_SCHEMA):
             _make_tables(live)
+            _check_what_hangs_on_them(live)
             bucket = _survey(live)
             if not forget_missing:
                 _refuse_to_forget(bucket.missing)
@@ -180,10 +181,16 @@ def _check(live: _Connection) -> None:
         raise RebuildStopped("The database role may not make schemas: GRANT it CREATE ON DATABASE.")
     if not live.execute(_OWNED, [_tables()]).fetchone() == (True,):
         raise RebuildStopped("The database role does not own the live tables: use the one that migrated them.")
-    views = live.execute(_VIEWS, [_tables()]).fetchall()
-    if views:
-        names = ", ".join(name for (name,) in views)
-        raise RebuildStopped(f"These views read tables that are replaced: {names}. Drop them; make them anew after.")
+    if not live.execute(_MAY_CREATE).fetchone() == (True,):
+        raise RebuildStopped("The database role may not make tables in the live schema: GRANT it CREATE there.")
+
+
+def _check_what_hangs_on_them(live: _Connection) -> None:
+    """Find out what would be lost with the live tables, or stop their replacement. Raises RebuildStopped."""
+    found = live.execute(_HANGS_ON_THEM, {"tables": _tables()}).fetchall()
+    if found:
+        names = ", ".join(name for (name,) in found)
+        raise RebuildStopped(f"These hang on tables that are replaced: {names}. Drop them; make them anew after.")
 
 
 def _of_the_app(keys: Iterable[tuple[str, str]]) -> set[str]:
@@ -194,11 +201,38 @@ _OWNED = """
     SELECT bool_and(pg_has_role(c.relowner, 'USAGE')) FROM pg_class c
     WHERE c.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
 """
-_VIEWS = """
-    SELECT DISTINCT r.ev_class::regclass::text
-    FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
-    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND d.refobjid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
+_MAY_CREATE = """
+    SELECT has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = 'analytics_loadedobject'::regclass
+"""
+_HANGS_ON_THEM = """
+    WITH live AS (SELECT to_regclass(name)::oid AS oid FROM unnest(%(tables)s::text[]) AS name)
+    SELECT DISTINCT 'view ' || r.ev_class::regclass
+    FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM live)
+    UNION ALL
+    SELECT 'function ' || d.objid::regprocedure FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
+    WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_type'::regclass
+      AND t.typrelid IN (SELECT oid FROM live)
+    UNION ALL
+    SELECT 'foreign key ' || conname || ' of ' || conrelid::regclass FROM pg_constraint
+    WHERE contype = 'f' AND confrelid IN (SELECT oid FROM live) AND conrelid NOT IN (SELECT oid FROM live)
+    UNION ALL
+    SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM live) AND NOT tgisinternal
+    UNION ALL
+    SELECT 'policy ' || polname FROM pg_policy WHERE polrelid IN (SELECT oid FROM live)
+    UNION ALL
+    SELECT 'publication ' || p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+    WHERE r.prrelid IN (SELECT oid FROM live)
+    UNION ALL
+    SELECT 'grant on column ' || attrelid::regclass || '.' || attname FROM pg_attribute
+    WHERE attrelid IN (SELECT oid FROM live) AND attacl IS NOT NULL
+    UNION ALL
+    SELECT 'settings of ' || oid::regclass FROM pg_class
+    WHERE oid IN (SELECT oid FROM live) AND (reloptions IS NOT NULL OR relrowsecurity)
+    UNION ALL
+    SELECT 'index ' || i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE x.indrelid IN (SELECT oid FROM live)
+      AND i.relname NOT IN (SELECT relname FROM pg_class WHERE relnamespace = 'rebuild'::regnamespace)
 """
 
 
@@ -493,6 +527,7 @@ _LIVE_SCHEMA = """
 _GRANTS = """
     SELECT format('GRANT %%s ON %%I.%%I TO %%s', g.privilege_type, %s::text, c.relname,
                   CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END)
+           || CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
     FROM pg_class c, aclexplode(c.relacl) g
     WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND g.grantee <> c.relowner
 """

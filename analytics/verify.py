@@ -193,7 +193,7 @@ class _Run:
             self.suspects.append((entry, listed))
         elif entry.state == State.FOREIGN:
             self._fault(Kind.FOREIGN_OBJECT, entry.name, f"{entry.size_bytes} bytes, not written by this portal")
-        elif look == Look.READ or (look == Look.ASKED and entry.state == State.LOADED):
+        elif look == Look.READ or (look == Look.ASKED and entry.state in (State.LOADED, State.HISTORY)):
             yield entry, listed, look
 
     def _second_look(self, chunk: Iterable[_Answered]) -> None:

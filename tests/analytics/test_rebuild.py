@@ -1,6 +1,7 @@
 """Rebuild: the same figures from the bucket alone, whoever is killed when, and dashboards that notice nothing."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -553,12 +554,47 @@ def test_rebuild_leaves_a_schema_that_is_not_its_own(loaded: tuple[str, dict[str
     assert everything() == loaded
 
 
-def test_rebuild_says_beforehand_that_a_view_reads_the_tables(loaded: tuple[str, dict[str, str]]) -> None:
+@pytest.mark.parametrize(
+    ("made", "removed", "named"),
+    [
+        ("CREATE VIEW reporting AS SELECT count(*) FROM analytics_event", "DROP VIEW reporting", "view reporting"),
+        (
+            "CREATE FUNCTION newest() RETURNS SETOF analytics_event LANGUAGE sql AS 'SELECT * FROM analytics_event'",
+            "DROP FUNCTION newest",
+            "function newest",
+        ),
+        (
+            "CREATE TABLE noted (event uuid REFERENCES analytics_event)",
+            "DROP TABLE noted",
+            "foreign key noted_event_fkey of noted",
+        ),
+        ("CREATE INDEX by_session ON analytics_event (session_id)", "DROP INDEX by_session", "index by_session"),
+        ("CREATE PUBLICATION out FOR TABLE analytics_event", "DROP PUBLICATION out", "publication out"),
+        (
+            "CREATE POLICY some ON analytics_event USING (ci)",
+            "DROP POLICY some ON analytics_event",
+            "policy some",
+        ),
+        (
+            "GRANT SELECT (command) ON analytics_event TO pg_monitor",
+            "REVOKE SELECT (command) ON analytics_event FROM pg_monitor",
+            "grant on column analytics_event.command",
+        ),
+        (
+            "ALTER TABLE analytics_event SET (fillfactor = 90)",
+            "ALTER TABLE analytics_event RESET (fillfactor)",
+            "settings of analytics_event",
+        ),
+    ],
+)
+def test_rebuild_says_beforehand_what_would_be_lost_with_the_tables(
+    loaded: tuple[str, dict[str, str]], made: LiteralString, removed: LiteralString, named: str
+) -> None:
     with another_session() as session:
-        session.execute("CREATE VIEW reporting AS SELECT count(*) FROM analytics_event")
+        session.execute(made)
         try:
-            with pytest.raises(RebuildStopped, match="reporting"):
+            with pytest.raises(RebuildStopped, match=re.escape(named)):
                 rebuild.run()
         finally:
-            session.execute("DROP VIEW reporting")
-    assert _ask("SELECT to_regnamespace('rebuild')") is None
+            session.execute(removed)
+    assert everything() == loaded

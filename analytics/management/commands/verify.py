@@ -67,11 +67,16 @@ class Command(BaseCommand):
             self.stdout.write(f"\n{count:,} {kind}. {ADVICE[Kind(kind)]}")
             shown = [fault for fault in listed if fault.kind == kind][:_LISTED_MAX]
             for fault in shown:
-                self.stdout.write(f"  {fault.name}: {fault.detail}")
+                self.stdout.write(f"  {_in_one_line(fault.name)}: {_in_one_line(fault.detail)}")
             if count > len(shown):
                 self.stdout.write(
                     f"  and {count - len(shown):,} more (--json lists up to {verify.FAULTS_SAVED:,} in all)"
                 )
+
+
+def _in_one_line(text: str) -> str:
+    """Without what would move a terminal's cursor: the names of foreign objects are anybody's."""
+    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
 
 
 class _Bars:
