@@ -571,9 +571,9 @@ def test_rebuild_leaves_a_schema_that_is_not_its_own(loaded: tuple[str, dict[str
         ("CREATE INDEX by_session ON analytics_event (session_id)", "DROP INDEX by_session", "index by_session"),
         ("CREATE PUBLICATION out FOR TABLE analytics_event", "DROP PUBLICATION out", "publication out"),
         (
-            "CREATE POLICY some ON analytics_event USING (ci)",
-            "DROP POLICY some ON analytics_event",
-            "policy some",
+            "CREATE POLICY own_rows ON analytics_event USING (ci)",
+            "DROP POLICY own_rows ON analytics_event",
+            "policy own_rows",
         ),
         (
             "GRANT SELECT (command) ON analytics_event TO pg_monitor",

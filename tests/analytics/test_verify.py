@@ -14,13 +14,13 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from analytics import evidence, load, rollups, tasks, verify
+from analytics import evidence, history, load, rollups, tasks, verify
 from analytics.examine import Entry
 from analytics.models import Event, HourlyRollup, LoadedObject, TouchedHour, Verification
 from analytics.verify import Look, Report
 from ingest import archive, batches
 from ingest.archive import ArchiveUnavailable, Fetched
-from tests.analytics import planted_faults
+from tests.analytics import bucket, planted_faults
 from tests.analytics.planted_faults import Planted
 from tests.events import line
 
@@ -328,3 +328,45 @@ def test_verify_nightly_does_not_raise_where_the_bucket_is_away(
     settings.ARCHIVE_BUCKET = "nowhere"
     tasks.verify_nightly()
     assert "not verified: ArchiveUnavailable AccessDenied" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "falsely",
+    [
+        {"state": "quarantined", "reason": "bad_gzip", "loaded_rows": 0, "quarantined_rows": 3},
+        {"state": "foreign", "rows": 0, "loaded_rows": 0},
+    ],
+    ids=["quarantined", "foreign"],
+)
+def test_verify_names_the_ledger_row_that_denies_what_was_loaded(falsely: dict[str, object]) -> None:
+    """One cause is one fault: not one for each event that says to come from there."""
+    put(line(), line(), line())
+    load_all()
+    LoadedObject.objects.update(**falsely)
+    for reach in (verify.shallow, verify.deep):
+        assert found(verify.verify(reach)) == {
+            Planted("wrong_ledger_row", "event_date=2026-11-22/hr=12/a.json.gz"),
+        }
+
+
+def test_verify_asks_whether_history_is_history() -> None:
+    put(line())
+    load_all()
+    LoadedObject.objects.update(state="history", imported=True)
+    assert {fault.kind for fault in found(verify.verify(verify.shallow))} == {"wrong_ledger_row"}
+
+
+def test_verify_takes_no_broken_history_for_doubled() -> None:
+    """Cloudflare writes at least once, also what is broken."""
+    for name in "ab":
+        bucket.put_raw(f"event_date=2025-06-01/hr=12/{name}.json.gz", b"\x1f\x8b broken")
+    history.load(history.find(""))
+    assert {row.state for row in LoadedObject.objects.all()} == {"quarantined"}
+    assert found(verify.verify(verify.shallow)) == set()
+
+
+def test_verify_prints_a_name_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    bucket.put_raw("x\nNo faults.\x1b[2J", b"foreign")
+    with pytest.raises(CommandError):
+        call_command("verify")
+    assert "  x\\u000aNo faults.\\u001b[2J: " in capsys.readouterr().out
