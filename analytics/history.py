@@ -65,7 +65,15 @@ def load(listed: Iterable[Listed], *, progress: Callable[[Loaded], None] = lambd
 
     Waits for the warehouse; `progress` is called after each transaction.
     """
-    return load_objects(listed, _open, known=_known(), progress=progress)
+    foreign = set(LoadedObject.objects.filter(state=LoadedObject.State.FOREIGN).values_list("name", flat=True))
+
+    def open_object(entry: Listed, item: Fetched) -> Opened | None:
+        if opened := open_history(entry, item):
+            return opened
+        # One of this portal's may be foreign in the ledger: it was copied without its metadata, and now it has them.
+        return objects.open_ours(entry, item) if entry.name in foreign else None
+
+    return load_objects(listed, open_object, known=_known(), progress=progress)
 
 
 def preview(listed: Iterable[Listed]) -> Preview:
@@ -118,14 +126,6 @@ def open_history(entry: Listed, item: Fetched) -> Opened | None:
         numbered=numbered,
         received_at=received_at(entry),
     )
-
-
-def _open(entry: Listed, item: Fetched) -> Opened | None:
-    if opened := open_history(entry, item):
-        return opened
-    # One of this portal's may be foreign in the ledger: it had been copied without its metadata, and now it has them.
-    was_foreign = LoadedObject.objects.filter(name=entry.name, state=LoadedObject.State.FOREIGN).exists()
-    return objects.open_ours(entry, item) if was_foreign else None
 
 
 def _known() -> "QuerySet[LoadedObject]":

@@ -10,9 +10,10 @@ by the same means.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
@@ -85,26 +86,61 @@ def load_objects(
 ) -> Loaded:
     """Load those of the objects that are not among the `known` of the ledger, some in each transaction.
 
-    `open_object` answers None for an object to be left alone. Raises WarehouseBusy, without `wait`.
+    `open_object` answers None for an object to be left alone; it is called in another thread. Raises WarehouseBusy,
+    without `wait`.
     """
     seen = Loaded()
-    for chunk in chunks(unknown(listed, known)):
-        if not wait:
-            _look_for_others()
-        # Before the lock is taken: a slow bucket holds up nobody.
-        opened = []
-        for entry, item in objects.fetch(chunk):
-            if item is None:
-                seen.delayed.append(entry.name)
-            elif found := open_object(entry, item):
-                opened.append(found)
-        with transaction.atomic():
-            warehouse.lock(wait=wait)
-            # Another may have been here since the list was made.
-            new = {entry.name for entry in unknown([one.listed for one in opened], known)}
-            _store([one for one in opened if one.listed.name in new], seen)
-        progress(seen)
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[_Read] | None = None
+        for chunk in chain(chunks(unknown(listed, known)), [None]):
+            if chunk and not wait:
+                _look_for_others()
+            # Read before the lock is taken, while the chunk before it is written: a slow bucket holds up nobody.
+            ready, coming = coming, ahead.submit(_read, chunk, open_object) if chunk else None
+            if ready:
+                _load_chunk(ready.result(), known, seen, wait=wait)
+                progress(seen)
     return seen
+
+
+@dataclass
+class _Parsed:
+    """An object, its ledger row, not saved, and its lines as rows or as quarantined ones."""
+
+    source: LoadedObject
+    rows: list[Row]
+    broken: list[Quarantined]
+
+
+@dataclass
+class _Read:
+    """What the bucket gave out, with the names of what it did not."""
+
+    listed: list[Listed]
+    parsed: list[_Parsed]
+    delayed: list[str]
+
+
+def _read(chunk: Sequence[Listed], open_object: Open) -> _Read:
+    """Fetch and parse these objects. In a thread of its own: no database here."""
+    found = _Read([], [], [])
+    for entry, item in objects.fetch(chunk):
+        if item is None:
+            found.delayed.append(entry.name)
+        elif opened := open_object(entry, item):
+            source = _ledger_row(opened)
+            found.listed.append(entry)
+            found.parsed.append(_Parsed(source, *lines.rows(source, opened.numbered, received_at=opened.received_at)))
+    return found
+
+
+def _load_chunk(read: _Read, known: "QuerySet[LoadedObject]", seen: Loaded, *, wait: bool) -> None:
+    seen.delayed += read.delayed
+    with transaction.atomic():
+        warehouse.lock(wait=wait)
+        # Another may have been here since the list was made.
+        new = {entry.name for entry in unknown(read.listed, known)}
+        _store([one for one in read.parsed if one.source.name in new], seen)
 
 
 # -- What to load -----------------------------------------------------------------------------------------------------
@@ -158,31 +194,34 @@ def _look_for_others() -> None:
 # -- One transaction --------------------------------------------------------------------------------------------------
 
 
-def _store(opened: Sequence[Opened], seen: Loaded) -> None:
+def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
     """Write the objects' ledger rows and load their lines. Call in a transaction, with the warehouse locked.
 
     A ledger row that is there, of an object that was foreign or could not be read, becomes what the object is now.
     """
-    if not opened:
+    if not parsed:
         return
     ledger = LoadedObject.objects.bulk_create(
-        [_ledger_row(one) for one in opened],
+        [one.source for one in parsed],
         update_conflicts=True,
         unique_fields=["name"],
         update_fields=["state", "reason", "size_bytes", "etag", "imported", "rows", "quarantined_rows", "loaded_at"],
     )
     rows: list[Row] = []
     broken: list[Quarantined] = []
-    for source, one in zip(ledger, opened, strict=True):
-        readable, unreadable = lines.rows(source, one.numbered, received_at=one.received_at)
-        rows += readable
-        broken += unreadable
+    for source, one in zip(ledger, parsed, strict=True):
+        for row in one.rows:
+            row[lines.SOURCE_AT] = source.pk  # unknown when they were parsed
+        for line in one.broken:
+            line.source_object = source
+        rows += one.rows
+        broken += one.broken
     Quarantined.objects.bulk_create(broken)
     quarantined = Counter(line.source_object_id for line in broken)
     for pk, count in quarantined.items():
         LoadedObject.objects.filter(pk=pk).update(quarantined_rows=F("quarantined_rows") + count)
     loaded = write(rows)
-    seen.objects += len(opened)
+    seen.objects += len(parsed)
     seen.rows += loaded
     seen.duplicates += len(rows) - loaded
     seen.quarantined += len(broken) + sum(source.quarantined_rows for source in ledger)
