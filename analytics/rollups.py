@@ -11,12 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import chain
-from operator import attrgetter
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from pyroaring import BitMap
 
 from analytics import warehouse
@@ -69,6 +66,9 @@ _RECOMPUTE = f"""
 """
 
 
+_Key = tuple[str, str]  # dimension and value
+
+
 class _Columns(TypedDict):
     runs: int
     failures: int
@@ -94,17 +94,21 @@ class Tally:
     durations: Counter[int] = field(default_factory=Counter)
     installations: BitMap = field(default_factory=BitMap)
 
-    def add(self, row: Rollup) -> None:
-        """Merge a rollup row into this."""
-        self.runs += row.runs
-        self.failures += row.failures
-        self.placeholder_runs += row.placeholder_runs
-        self.context_tokens += row.context_tokens
-        self.prompt_tokens += row.prompt_tokens
-        self.completion_tokens += row.completion_tokens
-        for bucket, count in zip(row.duration_buckets, row.duration_counts, strict=True):
+    def add(self, other: "Tally | Rollup") -> None:
+        """Merge another, or a rollup row, into this."""
+        self.runs += other.runs
+        self.failures += other.failures
+        self.placeholder_runs += other.placeholder_runs
+        self.context_tokens += other.context_tokens
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        if isinstance(other, Tally):
+            self.durations.update(other.durations)
+            self.installations |= other.installations
+            return
+        for bucket, count in zip(other.duration_buckets, other.duration_counts, strict=True):
             self.durations[bucket] += count
-        self.installations |= BitMap.deserialize(bytes(row.installations))
+        self.installations |= BitMap.deserialize(bytes(other.installations))
 
     def percentile_ms(self, share: float) -> float | None:
         """The duration that `share` (0 to 1) of the successful runs stayed within, ±2 %; None without any."""
@@ -151,63 +155,47 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
 
 def hour_rows(*hours: datetime) -> Iterator[HourlyRollup]:
     """The rows of these hours as their events have it, not saved."""
+    for hour, (dimension, value), tally in _hour_tallies(hours):
+        yield HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
+
+
+def _hour_tallies(hours: Sequence[datetime]) -> Iterator[tuple[datetime, _Key, Tally]]:
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64MB'")  # some hours' runs, nine times: else it is done on disk
         cursor.execute(_RECOMPUTE, {"hours": list(hours)})
-        for row in cursor:
-            yield _hour_row(*row)
-
-
-def day_rows(day: date) -> Iterator[DailyRollup]:
-    """The rows of a day as its hours have it, not saved."""
-    return _merged(day, _stored(day))
-
-
-def _stored(day: date) -> QuerySet[HourlyRollup]:
-    start = datetime.combine(day, time(), UTC)
-    return HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1))
-
-
-def _merged(day: date, rows: Iterable[HourlyRollup]) -> Iterator[DailyRollup]:
-    tallies: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
-    for row in rows:
-        tallies[row.dimension, row.value].add(row)
-    for (dimension, value), tally in tallies.items():
-        yield DailyRollup(day=day, dimension=dimension, value=value, **tally.columns())
-
-
-def _hour_row(hour: datetime, dimension: str, value: str, *figures: Any) -> HourlyRollup:
-    *counts, buckets, installations = figures
-    tally = Tally(*counts)
-    tally.durations.update(buckets or ())
-    tally.installations.update(installations or ())
-    return HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
+        for hour, dimension, value, *counts, buckets, installations in cursor:
+            yield hour, (dimension, value), Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))
 
 
 def _recompute(hours: Sequence[datetime]) -> None:
     """Replace the rows of these hours and of their days. Call with the warehouse locked."""
+    rows = list(_hour_tallies(hours))
     HourlyRollup.objects.filter(hour__in=hours).delete()
-    by_day: dict[date, list[HourlyRollup]] = {hour.astimezone(UTC).date(): [] for hour in hours}
-    for row in hour_rows(*hours):
-        by_day[row.hour.astimezone(UTC).date()].append(row)
-    DailyRollup.objects.filter(day__in=by_day).delete()
-    for day, rows in by_day.items():
-        others = _stored(day)  # read before these are stored: they need not be fetched again
-        _copy(DailyRollup, _merged(day, chain(others, rows)))
-        _copy(HourlyRollup, rows)
+    days: dict[date, defaultdict[_Key, Tally]] = {
+        hour.astimezone(UTC).date(): defaultdict(Tally) for hour in sorted(hours)
+    }
+    for day, tallies in days.items():
+        start = datetime.combine(day, time(), UTC)
+        for stored in HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1)):
+            tallies[stored.dimension, stored.value].add(stored)
+    for hour, key, tally in rows:
+        days[hour.astimezone(UTC).date()][key].add(tally)
+    _copy(HourlyRollup, "hour", rows)
+    DailyRollup.objects.filter(day__in=days).delete()
+    _copy(DailyRollup, "day", ((day, key, tally) for day, tallies in days.items() for key, tally in tallies.items()))
 
 
-def _copy(model: type[Rollup], rows: Iterable[Rollup]) -> None:
-    """Save them. COPY with arrays as text takes a tenth of `bulk_create`, which looks at each number by itself."""
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    values = attrgetter(*(field.attname for field in fields))
-    names = ", ".join(str(field.column) for field in fields)
-    rows = list(rows)  # read to the end before the connection copies
+def _copy(model: type[Rollup], period: str, rows: Iterable[tuple[date, _Key, Tally]]) -> None:
+    """Save rows. COPY with arrays as text takes a tenth of `bulk_create`, which looks at each number by itself."""
+    names = ", ".join((period, "dimension", "value", *_Columns.__annotations__))
     with (
         connection.cursor() as cursor,
         cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy,
     ):
-        for row in rows:
-            copy.write_row([_array(value) if isinstance(value, list) else value for value in values(row)])
+        for moment, key, tally in rows:
+            columns = tally.columns()
+            arrays = {name: _array(columns[name]) for name in ("duration_buckets", "duration_counts")}
+            copy.write_row((moment, *key, *(columns | arrays).values()))
 
 
 def _array(numbers: list[int]) -> str:
