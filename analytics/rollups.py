@@ -164,7 +164,7 @@ def _hour_tallies(hours: Sequence[datetime]) -> Iterator[tuple[datetime, _Key, T
         cursor.execute("SET LOCAL work_mem = '64MB'")  # some hours' runs, nine times: else it is done on disk
         cursor.execute(_RECOMPUTE, {"hours": list(hours)})
         for hour, dimension, value, *counts, buckets, installations in cursor:
-            yield hour, (dimension, value), Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))
+            yield hour, (dimension, value), Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))  # type: ignore[call-arg]
 
 
 def _recompute(hours: Sequence[datetime]) -> None:
