@@ -16,8 +16,8 @@ run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT a
 test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
 	@exec $(VENV_PYTHON) -m pytest
 
-bench: .venv/bench ## what the endpoint takes in, then what the client costs its tool: a quarter of an hour
-	@status=0; for part in ingest client; do $(VENV_PYTHON) -m tests.bench.$$part || status=1; done; exit $$status
+bench: .venv/bench ## what the endpoint takes in, archiver and loader, then what the client costs its tool: twenty minutes
+	@status=0; for part in ingest archiving loading client; do $(VENV_PYTHON) -m tests.bench.$$part || status=1; done; exit $$status
 
 fuzz: .venv/test ## 100,000 hostile bodies against the endpoint, in a few minutes
 	@exec $(VENV_PYTHON) -m tests.ingest.hostile_run --count 100000 --seed 1
