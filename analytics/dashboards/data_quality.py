@@ -242,7 +242,7 @@ def _freshness(live: _Live, reading: BooksReading | None, now: datetime) -> Pane
         oldest = _waited(live.now_ms - live.oldest_ms) if live.oldest_ms else "nothing waits"
     rows = [
         _plain(columns, "Oldest event that waits", oldest, f"at most {settings.BATCH_MAX_SECONDS + 1} s"),
-        _plain(columns, "Archiver last done", _job(live, "archiver"), "each second"),
+        _plain(columns, "Archiver last done", _job(live, "archiver"), "twice a second"),
         _plain(columns, "Loader last done", _job(live, "loader"), f"every {settings.LOAD_INTERVAL_SECONDS} s"),
         _plain(columns, "Newest object loaded", wording.ago(loaded_at, now) if loaded_at else "never", ""),
         _plain(columns, "Rollups behind", f"{behind:,} hour{'' if behind == 1 else 's'}", "not shown yet"),

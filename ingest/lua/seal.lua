@@ -10,7 +10,7 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local sealed_until = redis.call('HGET', KEYS[2], 'sealed_until') or '0-0'
 local made = 0
 
--- A look is due every second. After a gap Redis itself may have been away, and senders that got no answer take back what
+-- A look is due every half second. After a gap Redis itself may have been away, and senders that got no answer take back what
 -- they were not told to be there (withdraw.lua): two seconds are left to them.
 local looked_ms = tonumber(redis.call('HGET', KEYS[2], 'looked_ms') or now_ms)
 local held_until_ms = tonumber(redis.call('HGET', KEYS[2], 'held_until_ms') or '0')
