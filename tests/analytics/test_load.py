@@ -462,3 +462,30 @@ def test_load_quarantines_a_line_however_deep_it_is(depth: int) -> None:
     text = line().removesuffix(b"}") + b',"note":' + b"[" * depth + b"]" * depth + b"}"
     rows, broken = lines.rows(LoadedObject(), [(1, text)])
     assert len(rows) + len(broken) == 1
+
+
+def test_load_finds_what_came_while_redis_had_its_clock_set_back() -> None:
+    """Its stream goes on where it was: in the future, by the clock of now. What comes later is found, too."""
+    ahead_ms = buffer.now_ms() + 3_600_000
+    buffer.connection().xadd(buffer.STREAM, {"line": line()}, id=f"{ahead_ms}-0")
+    buffer.connection().hincrby(buffer.COUNTERS, "received", 1)
+    buffer.connection().hincrby(buffer.COUNTERS, "accepted", 1)
+    for number in range(1, 4):
+        buffer.push([line()], received=1, counts={})
+        assert archiver.archive_due() == (2 if number == 1 else 1)  # at once: a negative age is no age to wait for
+        assert load.catch_up(everything=False, wait=True).objects == 1
+        assert ledger.books().loaded == number + 1
+    assert all(low == high == 0 for low, high in ledger.read().deviations.values())
+
+
+def test_load_finds_what_came_after_redis_had_its_clock_set_forward() -> None:
+    """What waited is due at once, and what comes is an hour ahead, until the clock is right again."""
+    behind_ms = buffer.now_ms() - 3_600_000
+    buffer.connection().xadd(buffer.STREAM, {"line": line()}, id=f"{behind_ms}-0")
+    buffer.connection().hincrby(buffer.COUNTERS, "received", 1)
+    buffer.connection().hincrby(buffer.COUNTERS, "accepted", 1)
+    load.catch_up(everything=False, wait=True)  # has looked while it waited
+    buffer.push([line()], received=1, counts={})
+    assert archiver.archive_due() == 2
+    assert load.catch_up(everything=False, wait=True).rows == 2
+    assert all(low == high == 0 for low, high in ledger.read().deviations.values())
