@@ -278,7 +278,7 @@ def _shape(line: Quarantined) -> payload.Shape:
 class VerificationAdmin(ReadOnly):
     """What verify.py found, the newest first."""
 
-    list_display = ("started", "finished", "depth", "objects", "events", "faults_found")
+    list_display = ("started", "faults_found", "depth", "objects", "events", "finished")
     fieldsets = (
         ("Verification", {"fields": ("started", "finished", "depth", "objects", "events", "faults_found")}),
         ("First faults", {"fields": ("first_faults",)}),
