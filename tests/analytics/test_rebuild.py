@@ -22,9 +22,10 @@ from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection
 
-from analytics import history, load, queries, rebuild, rollups, warehouse
+from analytics import history, load, queries, rebuild, rollups, swap, warehouse
 from analytics.models import BooksReading, DailyRollup, Event, LoadedObject, Verification
-from analytics.rebuild import Progress, RebuildStopped
+from analytics.rebuild import Progress
+from analytics.swap import RebuildStopped
 from ingest import archive, batches
 from tests.analytics import canonical
 from tests.events import NOON, line
@@ -244,11 +245,11 @@ def test_rebuild_keeps_what_is_not_derived(loaded: tuple[str, dict[str, str]]) -
 def test_rebuild_knows_every_model_as_derived_or_not() -> None:
     """A new one: is it made from the bucket? Then it is DERIVED, else named here, and refers to none that is."""
     others = {BooksReading, Verification}
-    assert set(apps.get_app_config("analytics").get_models()) == {*rebuild.DERIVED, *others}
+    assert set(apps.get_app_config("analytics").get_models()) == {*swap.DERIVED, *others}
     for model in apps.get_models():
         related = {field.related_model for field in model._meta.get_fields() if field.many_to_one or field.one_to_one}
-        assert not related or related <= set(rebuild.DERIVED) or not related & set(rebuild.DERIVED), model
-        assert model not in rebuild.DERIVED or related <= set(rebuild.DERIVED), model
+        assert not related or related <= set(swap.DERIVED) or not related & set(swap.DERIVED), model
+        assert model not in swap.DERIVED or related <= set(swap.DERIVED), model
 
 
 def test_rebuild_leaves_tables_that_work_on(loaded: tuple[str, dict[str, str]]) -> None:

@@ -10,7 +10,8 @@ from django.db import OperationalError
 from tqdm import tqdm
 
 from analytics import rebuild
-from analytics.rebuild import Progress, RebuildStopped, Rebuilt
+from analytics.rebuild import Progress
+from analytics.swap import RebuildStopped, Rebuilt
 from ingest import archive
 
 _DIFFERENCES_SHOWN = 20
