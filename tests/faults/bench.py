@@ -77,11 +77,17 @@ class Bench:
         for process in [supervisor, *supervisor.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        # What an earlier kill orphaned is under nobody, and who would have ended it is killed, too.
-        for pid in supervised(self.data_dir):
+        # What an earlier kill orphaned is under nobody, and who would have ended it is killed, too. Again, for one may
+        # just have started another.
+        until(lambda: not self._kill_what_is_left())
+        self._running.close()
+
+    def _kill_what_is_left(self) -> bool:
+        left = supervised(self.data_dir)
+        for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._running.close()
+        return bool(left)
 
     def supervisor(self) -> psutil.Process:
         """The process that starts the others."""
