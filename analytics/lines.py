@@ -37,6 +37,7 @@ COLUMNS = [
 ]
 SOURCE_AT = COLUMNS.index("source_object_id")
 _OPTIONS_AT = COLUMNS.index("options")
+_OCCURRED_AT = COLUMNS.index("occurred_at")
 
 # Times outside are a fault of the object. (What is year 10,000 in UTC Postgres takes, and Python cannot read back.)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -66,7 +67,8 @@ def rows(
             continue
         row = list(_values(line))
         row[_OPTIONS_AT] = bytes(line.options).decode() or None
-        row += (line.received_at, line.clock is not None, source.pk, number)
+        row[_OCCURRED_AT] = line.timestamp.astimezone(UTC)  # Postgres takes no zone beyond 15 hours
+        row += (line.received_at.astimezone(UTC), line.clock is not None, source.pk, number)
         readable.append(row)
     return readable, broken
 
@@ -283,7 +285,7 @@ def _moment(line: _Fields, field: str) -> datetime:
         raise _Unreadable("missing_field", field)
     try:
         moment: datetime = msgspec.convert(line[field], Annotated[datetime, msgspec.Meta(tz=True)])
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec's is one; so is that of a lone surrogate
         raise _Unreadable("bad_value", field) from error
     if not _FIRST <= moment < _LAST:
         raise _Unreadable("bad_value", field)

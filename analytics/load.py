@@ -66,6 +66,8 @@ def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None]
     # Read before listing: whatever is put after the list was made has a name from here on (see batches.object_name).
     next_from = _oldest_name_to_come()
     relist_from = oldest_name_to_list()
+    # Only a clock that was set back makes it go back: an object may be where nobody looked any more.
+    everything = everything or (next_from is not None and next_from < relist_from)
     listed = archive.listing() if everything else archive.listing(prefix=batches.PREFIX, start_after=relist_from)
     seen = load_objects(listed, objects.open_ours, known=LoadedObject.objects.all(), wait=wait, progress=progress)
     if next_from:
@@ -216,7 +218,7 @@ def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
             line.source_object = source
         rows += one.rows
         broken += one.broken
-    Quarantined.objects.bulk_create(broken)
+    Quarantined.objects.bulk_create(broken, batch_size=500)
     quarantined = Counter(line.source_object_id for line in broken)
     for pk, count in quarantined.items():
         LoadedObject.objects.filter(pk=pk).update(quarantined_rows=F("quarantined_rows") + count)

@@ -70,8 +70,8 @@ def _bring_up(*, everything: bool) -> None:
         buffer.note_finished("loader")
     except WarehouseBusy:
         return  # a command is at it
-    except (archive.ArchiveUnavailable, buffer.BufferUnavailable) as error:
-        logger.warning("load delayed: %s %s", type(error).__name__, error)
+    except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
+        logger.warning("load delayed: %s %s", type(error).__name__, str(error).partition("\n")[0])
         return
     finally:
         _one_look_at_a_time.release()

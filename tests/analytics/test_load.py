@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -489,3 +490,24 @@ def test_load_finds_what_came_after_redis_had_its_clock_set_forward() -> None:
     assert archiver.archive_due() == 2
     assert load.catch_up(everything=False, wait=True).rows == 2
     assert all(low == high == 0 for low, high in ledger.read().deviations.values())
+
+
+@pytest.mark.parametrize("field", ["timestamp", "receivedAt"])
+@pytest.mark.parametrize("moment", ["2026-11-22T12:00:00+23:59", "\\ud800"], ids=["zone", "surrogate"])
+def test_load_is_not_stopped_by_one_odd_time(field: str, moment: str) -> None:
+    """Nobody's check writes such a line; it must not hold up the others for ever."""
+    odd = re.sub(rf'"{field}":"[^"]*"'.encode(), f'"{field}":"{moment}"'.encode().replace(b"\\", b"\\\\"), line())
+    put_text(odd, line())
+    loaded = catch_up()
+    assert loaded.rows + loaded.quarantined == 2
+    assert loaded.rows >= 1
+
+
+def test_load_looks_everywhere_once_redis_had_its_clock_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look made while the clock was ahead would leave out what comes when it is right again."""
+    now_ms = buffer.now_ms
+    monkeypatch.setattr(buffer, "now_ms", lambda: now_ms() + 3_600_000)
+    load.catch_up(everything=False, wait=True)
+    monkeypatch.undo()
+    archive.put(batches.archive_object(batches.object_name(now_ms() - 600_000, "between"), [line()]))
+    assert load.catch_up(everything=False, wait=True).rows == 1
