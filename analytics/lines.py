@@ -106,12 +106,15 @@ def _names_are_right(*names: str | None) -> bool:
 
 @lru_cache(maxsize=16_384)
 def _options_are_right(text: bytes) -> bool:
+    if not text:
+        return True  # the line has none
     try:
-        if text:  # empty where the line has none
-            _decode_options(text)
+        options: dict[str, bool | int | str] = _decode_options(text)
     except msgspec.ValidationError:
         return False
-    return True
+    return all(
+        name in _CHOICES and (not isinstance(value, str) or value in _CHOICES[name]) for name, value in options.items()
+    )
 
 
 # -- The decoder ------------------------------------------------------------------------------------------------------
@@ -124,6 +127,7 @@ def _matching(*alternatives: str) -> Any:
 
 
 _word = _matching("[A-Za-z]+")
+_CHOICES = {option.name: option.choices for option in contract.OPTIONS}
 _decode_options = msgspec.json.Decoder(dict[_word, bool | int | _word]).decode  # type: ignore[valid-type]
 
 

@@ -511,3 +511,10 @@ def test_load_looks_everywhere_once_redis_had_its_clock_set_back(monkeypatch: py
     monkeypatch.undo()
     archive.put(batches.archive_object(batches.object_name(now_ms() - 600_000, "between"), [line()]))
     assert load.catch_up(everything=False, wait=True).rows == 1
+
+
+def test_load_keeps_listed_options_only() -> None:
+    """Also of a line that no check wrote."""
+    put_text(line().replace(b'"options":{}', b'"options":{"debug":true,"query":"alice","reasoningEffort":"secret"}'))
+    assert catch_up().rows == 1
+    assert Event.objects.get().options == {"debug": True, "reasoningEffort": True}
