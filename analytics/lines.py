@@ -9,6 +9,7 @@ refuses, because the contract became stricter since, goes through the checks aga
 
 import hmac
 import json
+import logging
 import re
 import uuid
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ from analytics.models import LoadedObject, Quarantined
 from ingest import checks
 from ingest.checks import BodyRejected, Rejected
 
+logger = logging.getLogger(__name__)
+
 Numbered = Iterable[tuple[int, bytes]]  # lines without their ends; the first of an object is 1
 Row = list[Any]  # as COLUMNS names it
 
@@ -38,6 +41,9 @@ COLUMNS = [
 SOURCE_AT = COLUMNS.index("source_object_id")
 _OPTIONS_AT = COLUMNS.index("options")
 _OCCURRED_AT = COLUMNS.index("occurred_at")
+
+# As long as a request by default; a line of this portal has a few kilobytes. Parsed, a line takes many times as much.
+LINE_MAX_BYTES = 1_048_576
 
 # Times outside are a fault of the object. (What is year 10,000 in UTC Postgres takes, and Python cannot read back.)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -54,6 +60,7 @@ def rows(
 ) -> tuple[list[Row], list[Quarantined]]:
     """Each line as a row, or as a quarantined line, not saved, whose reason is a reject code and the field to blame.
 
+    One of more than LINE_MAX_BYTES is `too_long`.
     The ledger row `source` has been saved. `received_at` is for lines that others wrote, which do not say when they
     came; None for this portal's, which do.
     """
@@ -61,20 +68,32 @@ def rows(
     broken: list[Quarantined] = []
     for number, text in lines:
         try:
-            line = _read(text, received_at)
+            row = _row(_read(text, received_at))
         except _Unreadable as error:
-            broken.append(Quarantined(source_object=source, source_line=number, reason=error.reason, payload=text))
+            reason = error.reason
+        except Exception as error:  # noqa: BLE001 - whatever it is, it holds up no other line, and is replayed when mended
+            reason = type(error).__name__
+            logger.error("unforeseen %s in line %d of %r", reason, number, source.name)
+        else:
+            row += (source.pk, number)
+            readable.append(row)
             continue
-        row = list(_values(line))
-        row[_OPTIONS_AT] = bytes(line.options).decode() or None
-        row[_OCCURRED_AT] = line.timestamp.astimezone(UTC)  # Postgres takes no zone beyond 15 hours
-        row += (line.received_at.astimezone(UTC), line.clock is not None, source.pk, number)
-        readable.append(row)
+        broken.append(Quarantined(source_object=source, source_line=number, reason=reason, payload=text))
     return readable, broken
+
+
+def _row(line: Any) -> Row:
+    """An _ArchiveLine's columns, but for where it came from."""
+    row = list(_values(line))
+    row[_OPTIONS_AT] = bytes(line.options).decode() or None
+    row[_OCCURRED_AT] = line.timestamp.astimezone(UTC)  # Postgres takes no zone beyond 15 hours
+    return [*row, line.received_at.astimezone(UTC), line.clock is not None]
 
 
 def _read(text: bytes, received_at: datetime | None) -> Any:
     """The line as an _ArchiveLine. Raises _Unreadable."""
+    if len(text) > LINE_MAX_BYTES:
+        raise _Unreadable("too_long")
     try:
         if received_at is not None:
             return _decode_checked(_line_of_others(text, received_at))

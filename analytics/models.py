@@ -3,7 +3,6 @@
 But for the last two, which say what was seen when.
 """
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -33,6 +32,7 @@ class LoadedObject(models.Model):
     loaded_rows = models.IntegerField(default=0)
     duplicate_rows = models.IntegerField(default=0)
     quarantined_rows = models.IntegerField(default=0)
+    pruned_rows = models.IntegerField(default=0, help_text="Of the loaded rows, those that prune.py removed from here.")
     loaded_at = models.DateTimeField()
 
     class Meta:
@@ -47,19 +47,33 @@ class LoadedObject(models.Model):
 
 
 class LoadProgress(models.Model):
-    """One row: from which name on the loader lists the bucket next. Written by load.py."""
+    """One row: how far the warehouse is. Written by load.py and prune.py."""
 
-    relist_from = models.CharField(max_length=1024, db_collation="C")
+    relist_from = models.CharField(
+        max_length=1024, db_collation="C", blank=True, help_text="From which name on the loader lists the bucket next."
+    )
+    pruned_before = models.DateTimeField(null=True, help_text="Events before this UTC midnight were removed from here.")
 
     def __str__(self) -> str:
         return self.relist_from
 
 
 class Installation(models.Model):
-    """One row is one `userId` that is no placeholder. Its small id is what rollups' sets hold. Written by load.py."""
+    """One row is one `userId` that is no placeholder. Its small id is what rollups' sets hold.
+
+    Written by load.py; the days by rollups.py, from the sets of days, so that they outlive its events.
+    """
 
     id = models.AutoField(primary_key=True)
     user_id = models.UUIDField(unique=True)
+    first_seen = models.DateField(null=True, help_text="UTC day of its first run; None before that is in the rollups.")
+    last_seen = models.DateField(null=True, help_text="UTC day of its last run.")
+
+    class Meta:
+        indexes = [
+            # Who is new in a range of days.
+            models.Index(fields=["first_seen"], name="installation_first_seen"),
+        ]
 
     def __str__(self) -> str:
         return str(self.user_id)
@@ -149,55 +163,74 @@ class TouchedHour(models.Model):
         return self.hour.isoformat()
 
 
-class Rollup(models.Model):
-    """One row is what happened in one period, for one value of one dimension; dimension `total` has the value ''.
+class Value(models.Model):
+    """One row is one value of a dimension, such as a command's name, and the number that rollups have for it.
 
-    `runs` counts events with a duration, `failures` those of them with `has_error`,
-    `placeholder_runs` those by nobody in particular. The duration histogram holds
-    successful runs only: `duration_counts[i]` of them in bucket `duration_buckets[i]` (rollups.py). `installations` is
-    a serialized roaring bitmap of Installation ids.
+    Dimensions and numbers: dimensions.py. A number is for good, and never 0, which is "none". Written by runs.py.
     """
 
     dimension = models.CharField(max_length=16)
-    value = models.CharField(max_length=255, blank=True)
+    number = models.IntegerField()
+    value = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [
+            # The number of a value, for rollups and filters.
+            models.UniqueConstraint(fields=["dimension", "value"], name="value_once"),
+            # The value of a number, for pages.
+            models.UniqueConstraint(fields=["dimension", "number"], name="value_number_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dimension} {self.value}"
+
+
+class HourlyRollup(models.Model):
+    """One UTC hour's runs, each as numbers only: the finest rollup, for combinations of filters and parts of days.
+
+    Recomputed from the hour's events; an hour without runs has no row. Written by rollups.py.
+    """
+
+    hour = models.DateTimeField(primary_key=True)
+    runs = models.IntegerField()
+    packed = models.BinaryField(help_text="Columns of numbers (runs.py).")
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h"
+
+
+class DailyRollup(models.Model):
+    """One UTC day's runs with one value of a dimension: `total` has the value 0, as have runs without a value.
+
+    Recomputed from the day's hours. `runs` counts events with a duration, `failures` those of them with `has_error`,
+    `placeholder_runs` those by nobody in particular. Written by rollups.py.
+    """
+
+    day = models.DateField()
+    dimension = models.CharField(max_length=16)
+    value = models.IntegerField(help_text="Its number in Value.")
     runs = models.IntegerField()
     failures = models.IntegerField()
     placeholder_runs = models.IntegerField()
     context_tokens = models.BigIntegerField()
     prompt_tokens = models.BigIntegerField()
     completion_tokens = models.BigIntegerField()
-    duration_buckets = ArrayField(models.SmallIntegerField())
-    duration_counts = ArrayField(models.IntegerField())
-    installations = models.BinaryField()
-
-    class Meta:
-        abstract = True
-
-
-class HourlyRollup(Rollup):
-    """One UTC hour, recomputed from its events. Written by rollups.py."""
-
-    hour = models.DateTimeField()
+    installations_count = models.IntegerField()
+    counts = models.BinaryField(help_text="The counts above and further ones (breakdowns.py).")
+    durations = models.BinaryField(help_text="Histogram of the successful runs.")
+    installations = models.BinaryField(help_text="Set of Installation ids, a roaring bitmap.")
+    part_counts = models.BinaryField(help_text="The same for each part of each breakdown: by model, say.")
+    part_durations = models.BinaryField()
+    part_installations = models.BinaryField()
 
     class Meta:
         constraints = [
-            # A dimension's hours in a range; an hour's rows, to replace them.
-            models.UniqueConstraint(fields=["hour", "dimension", "value"], name="hourly_rollup_once"),
+            # A dimension's or a value's days in a range; a value's first day and its last.
+            models.UniqueConstraint(fields=["dimension", "value", "day"], name="daily_rollup_once"),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H}h {self.dimension} {self.value}"
-
-
-class DailyRollup(Rollup):
-    """One UTC day, recomputed from its hours. Written by rollups.py."""
-
-    day = models.DateField()
-
-    class Meta:
-        constraints = [
-            # A dimension's days in a range.
-            models.UniqueConstraint(fields=["dimension", "day", "value"], name="daily_rollup_once"),
+        indexes = [
+            # A day's rows, to replace them.
+            models.Index(fields=["day"], name="daily_rollup_day"),
         ]
 
     def __str__(self) -> str:

@@ -1,138 +1,31 @@
 """Rollup: recompute what dashboards read, for the hours whose events changed.
 
-In: touched hours. Out: HourlyRollup and DailyRollup rows. Next: queries.py
+In: touched hours. Out: HourlyRollup and DailyRollup rows, and the days an installation was first and last seen. Next:
+queries/selection.py
 
 An hour is recomputed from its events, a day from its hours; nothing is ever added up on the side. So late events,
-resends and repairs are one mechanism, and running it again changes nothing.
+resends and repairs are one mechanism, and running it again changes nothing. Hours whose events were pruned are frozen.
 """
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypedDict
+from typing import NamedTuple
 
-from django.db import connection, transaction
+import numpy as np
+from django.db import connection, models, transaction
 from pyroaring import BitMap
 
-from analytics import warehouse
-from analytics.models import DailyRollup, HourlyRollup, Rollup, TouchedHour
+from analytics import breakdowns, runs, warehouse
+from analytics.breakdowns import Ready
+from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, TOTAL
+from analytics.models import DailyRollup, HourlyRollup, Installation, LoadProgress, TouchedHour
+from analytics.runs import Runs
 
-# What the runs of a period are told apart by: dimension -> its value, in SQL; runs where it is NULL are left out.
-DIMENSIONS: Mapping[str, str] = {
-    "total": "''",
-    "command": "command",
-    "version": "tool_version",
-    "provider": "provider",
-    "model": "model",
-    "error_type": "CASE WHEN has_error THEN error_type END",
-    "os": "os",
-    "ci": "ci::text",
-    "agent": "agent",
-}
+logger = logging.getLogger(__name__)
 
-# Log-scale buckets whose middle is within 2 % of all they hold (DDSketch, Masson et al. 2019, section 2).
-ACCURACY = 0.02
-_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
-
-_HOURS_AT_ONCE = 96
-
-# One row an hour, dimension and value. Failures count; their durations do not: a run that fails early is not fast.
-_VALUES = ", ".join(f"('{name}', {sql})" for name, sql in DIMENSIONS.items())
-# The runs are looked up once, by the index on their time, before they are multiplied: an eighth of the time.
-_RECOMPUTE = f"""
-    WITH run AS MATERIALIZED (
-        SELECT hour, analytics_event.*,
-               CASE WHEN has_error IS NOT TRUE
-                    THEN ceil(ln(greatest(duration_ms, 1)) / {math.log(_GAMMA)!r})::int END AS bucket
-        FROM unnest(%(hours)s::timestamptz[]) AS hour
-        JOIN analytics_event ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'
-        WHERE duration_ms IS NOT NULL
-    )
-    SELECT hour, dimension, value,
-           count(*) AS runs,
-           count(*) FILTER (WHERE has_error) AS failures,
-           count(*) FILTER (WHERE installation_id IS NULL) AS placeholder_runs,
-           coalesce(sum(context_tokens), 0)::bigint AS context_tokens,
-           coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
-           coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
-           array_agg(bucket) FILTER (WHERE bucket IS NOT NULL) AS buckets,
-           array_agg(installation_id) FILTER (WHERE installation_id IS NOT NULL) AS installations
-    FROM run
-    CROSS JOIN LATERAL (VALUES {_VALUES}) AS d (dimension, value)
-    WHERE value IS NOT NULL
-    GROUP BY hour, dimension, value
-"""
-
-
-_Key = tuple[str, str]  # dimension and value
-
-
-class _Columns(TypedDict):
-    runs: int
-    failures: int
-    placeholder_runs: int
-    context_tokens: int
-    prompt_tokens: int
-    completion_tokens: int
-    duration_buckets: list[int]
-    duration_counts: list[int]
-    installations: bytes
-
-
-@dataclass
-class Tally:
-    """Runs of any stretch of time, put together: what a rollup row holds, in a form that merges."""
-
-    runs: int = 0
-    failures: int = 0
-    placeholder_runs: int = 0
-    context_tokens: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    durations: Counter[int] = field(default_factory=Counter)
-    installations: BitMap = field(default_factory=BitMap)
-
-    def add(self, other: "Tally | Rollup") -> None:
-        """Merge another, or a rollup row, into this."""
-        self.runs += other.runs
-        self.failures += other.failures
-        self.placeholder_runs += other.placeholder_runs
-        self.context_tokens += other.context_tokens
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        if isinstance(other, Tally):
-            self.durations.update(other.durations)
-            self.installations |= other.installations
-            return
-        for bucket, count in zip(other.duration_buckets, other.duration_counts, strict=True):
-            self.durations[bucket] += count
-        self.installations |= BitMap.deserialize(bytes(other.installations))
-
-    def percentile_ms(self, share: float) -> float | None:
-        """The duration that `share` (0 to 1) of the successful runs stayed within, ±2 %; None without any."""
-        remaining = math.ceil(share * self.durations.total()) or 1
-        for bucket in sorted(self.durations):
-            remaining -= self.durations[bucket]
-            if remaining <= 0:
-                return 2 * _GAMMA**bucket / (_GAMMA + 1)
-        return None
-
-    def columns(self) -> _Columns:
-        """As a rollup row's columns."""
-        buckets = sorted(self.durations)
-        return {
-            "runs": self.runs,
-            "failures": self.failures,
-            "placeholder_runs": self.placeholder_runs,
-            "context_tokens": self.context_tokens,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "duration_buckets": buckets,
-            "duration_counts": [self.durations[bucket] for bucket in buckets],
-            "installations": self.installations.serialize(),
-        }
+# A transaction's share: days are recomputed whole, so what counts is in how many the hours are.
+_DAYS_AT_ONCE = 4
 
 
 def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours: None) -> int:
@@ -144,59 +37,174 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
     while True:
         with transaction.atomic():
             warehouse.lock(wait=wait)
-            touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[:_HOURS_AT_ONCE])
+            touched = _some_touched()
             if not touched:
                 return hours
-            _recompute(touched)
+            frozen_until = frozen_before()
+            recomputed = [hour for hour in touched if frozen_until is None or hour >= frozen_until]
+            if len(recomputed) < len(touched):
+                logger.warning(
+                    "Events came for %d hours whose events were pruned: figures leave them out until a rebuild.",
+                    len(touched) - len(recomputed),
+                )
+            if recomputed:
+                _recompute(recomputed)
             TouchedHour.objects.filter(hour__in=touched).delete()
-        hours += len(touched)
+        hours += len(recomputed)
         progress(len(touched))
 
 
-def hour_rows(*hours: datetime) -> Iterator[HourlyRollup]:
-    """The rows of these hours as their events have it, not saved."""
-    for hour, (dimension, value), tally in _hour_tallies(hours):
-        yield HourlyRollup(hour=hour, dimension=dimension, value=value, **tally.columns())
+def frozen_before() -> datetime | None:
+    """Hours before this one keep their rollups, since their events were pruned; None before the first pruning."""
+    return LoadProgress.objects.filter(pk=1).values_list("pruned_before", flat=True).first()
 
 
-def _hour_tallies(hours: Sequence[datetime]) -> Iterator[tuple[datetime, _Key, Tally]]:
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL work_mem = '64MB'")  # some hours' runs, nine times: else it is done on disk
-        cursor.execute(_RECOMPUTE, {"hours": list(hours)})
-        for hour, dimension, value, *counts, buckets, installations in cursor:
-            yield hour, (dimension, value), Tally(*counts, Counter(buckets or ()), BitMap(installations or ()))  # type: ignore[call-arg]
+def _some_touched() -> list[datetime]:
+    touched = TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[: 24 * _DAYS_AT_ONCE]
+    days = sorted({_day(hour) for hour in touched})[:_DAYS_AT_ONCE]
+    return [hour for hour in touched if _day(hour) in days]
+
+
+def _day(hour: datetime) -> date:
+    return hour.astimezone(UTC).date()
 
 
 def _recompute(hours: Sequence[datetime]) -> None:
     """Replace the rows of these hours and of their days. Call with the warehouse locked."""
-    rows = list(_hour_tallies(hours))
+    new = runs.of_events(hours)
     HourlyRollup.objects.filter(hour__in=hours).delete()
-    days: dict[date, defaultdict[_Key, Tally]] = {
-        hour.astimezone(UTC).date(): defaultdict(Tally) for hour in sorted(hours)
-    }
-    for day, tallies in days.items():
+    _copy(HourlyRollup, hour_rows(new))
+    days = sorted({_day(hour) for hour in hours})
+    of_day = dict(new.by_day())
+    for day in days:
         start = datetime.combine(day, time(), UTC)
-        for stored in HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1)):
-            tallies[stored.dimension, stored.value].add(stored)
-    for hour, key, tally in rows:
-        days[hour.astimezone(UTC).date()][key].add(tally)
-    _copy(HourlyRollup, "hour", rows)
-    DailyRollup.objects.filter(day__in=days).delete()
-    _copy(DailyRollup, "day", ((day, key, tally) for day, tallies in days.items() for key, tally in tallies.items()))
+        # Those that were recomputed are at hand.
+        others = [
+            them
+            for them in runs.stored(start, start + timedelta(days=1))
+            if runs.moment(int(them["hour"][0])) not in hours
+        ]
+        of_day[day] = runs.together([*others, *([of_day[day]] if day in of_day else [])])
+    before, after = _seen_on(days), {day: BitMap(np.unique(of_day[day]["installation"]).tolist()) for day in days}
+    _replace_days(days, (row for day in days for row in day_rows(day, of_day[day])))
+    _note_days(before, after)
 
 
-def _copy(model: type[Rollup], period: str, rows: Iterable[tuple[date, _Key, Tally]]) -> None:
-    """Save rows. COPY with arrays as text takes a tenth of `bulk_create`, which looks at each number by itself."""
-    names = ", ".join((period, "dimension", "value", *_Columns.__annotations__))
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy,
-    ):
-        for moment, key, tally in rows:
-            columns = tally.columns()
-            arrays = {name: _array(columns[name]) for name in ("duration_buckets", "duration_counts")}
-            copy.write_row((moment, *key, *(columns | arrays).values()))
+# -- Rows -------------------------------------------------------------------------------------------------------------
 
 
-def _array(numbers: list[int]) -> str:
-    return f"{{{','.join(map(str, numbers))}}}"
+class HourRow(NamedTuple):
+    """A HourlyRollup."""
+
+    hour: datetime
+    runs: int
+    packed: bytes
+
+
+class DayRow(NamedTuple):
+    """A DailyRollup."""
+
+    day: date
+    dimension: str
+    value: int
+    runs: int
+    failures: int
+    placeholder_runs: int
+    context_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    installations_count: int
+    counts: bytes
+    durations: bytes
+    installations: bytes
+    part_counts: bytes
+    part_durations: bytes
+    part_installations: bytes
+
+
+def hour_rows(them: Runs) -> Iterator[HourRow]:
+    """Of the hours of these runs, as they should be stored."""
+    for hour, of_hour in them.by_hour():
+        yield HourRow(hour, len(of_hour), of_hour.packed())
+
+
+def day_rows(day: date, them: Runs) -> Iterator[DayRow]:
+    """Of a day with these runs, as they should be stored."""
+    whole, parts = Ready(them, [ALL]), Ready(them, BREAKDOWNS)
+    for dimension in (TOTAL, *DIMENSIONS):
+        values = them[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
+        for value, places in runs.groups(values):
+            one = whole.breakdown(places)
+            *plain, _ = one.counts[0].tolist()
+            packed = (*breakdowns.packed(one), *breakdowns.packed(parts.breakdown(places)))
+            yield DayRow._make((day, dimension, value, *plain, len(one.sets[0]), *packed))
+
+
+# -- Rows to Postgres -------------------------------------------------------------------------------------------------
+
+
+def _replace_days(days: Sequence[date], rows: Iterable[DayRow]) -> None:
+    """Make the rows of these days these. What is the same stays: a new event changes few of a day's rows."""
+    new = {row[:3]: row for row in rows}
+    gone = []
+    stored = DailyRollup.objects.filter(day__in=days).values_list("pk", *DayRow._fields)
+    for pk, *columns in runs.binary_rows(stored):
+        row = DayRow(*columns)
+        if new.get(row[:3]) == row:
+            del new[row[:3]]
+        else:
+            gone.append(pk)
+    DailyRollup.objects.filter(pk__in=gone).delete()
+    _copy(DailyRollup, new.values())
+
+
+def _copy(model: type[models.Model], rows: Iterable[HourRow | DayRow]) -> None:
+    """Save rows: COPY takes a tenth of `bulk_create`."""
+    waiting = list(rows)
+    if not waiting:
+        return
+    names = ", ".join(waiting[0]._fields)
+    with connection.cursor() as cursor, cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy:
+        for row in waiting:
+            copy.write_row(row)
+
+
+# -- When an installation was seen ------------------------------------------------------------------------------------
+
+
+def _seen_on(days: Sequence[date]) -> dict[date, BitMap]:
+    """Who had a run on each of these days, by the rollups as they are."""
+    totals = DailyRollup.objects.filter(dimension=TOTAL, day__in=days)
+    return {day: breakdowns.set_of(sets) for day, sets in runs.binary_rows(totals.values_list("day", "installations"))}
+
+
+def _note_days(before: dict[date, BitMap], after: dict[date, BitMap]) -> None:
+    """Bring first and last days up to date, where the sets of some days changed."""
+    came = [(day, now - before.get(day, BitMap())) for day, now in after.items()]
+    left = BitMap.union(BitMap(), *(before.get(day, BitMap()) - now for day, now in after.items()))
+    with connection.cursor() as cursor:
+        for day, ids in came:
+            cursor.execute(_WIDEN, {"day": day, "ids": ids.to_array().tolist()})
+    if left:  # an earlier copy of an event came, with another time: who else knows
+        _look_again(left)
+
+
+_WIDEN = """
+    UPDATE analytics_installation
+    SET first_seen = least(first_seen, %(day)s), last_seen = greatest(last_seen, %(day)s)
+    WHERE id = ANY(%(ids)s) AND (first_seen IS NULL OR first_seen > %(day)s OR last_seen < %(day)s)
+"""
+
+
+def _look_again(ids: BitMap) -> None:
+    """Find the first and last day of these by looking at every day."""
+    seen: dict[int, list[date]] = {}
+    totals = DailyRollup.objects.filter(dimension=TOTAL).order_by("day")
+    for day, sets in runs.binary_rows(totals.values_list("day", "installations")):
+        for number in breakdowns.set_of(sets) & ids:
+            seen.setdefault(number, []).append(day)
+    for number in ids:
+        days = seen.get(number)
+        Installation.objects.filter(pk=number).update(
+            first_seen=days[0] if days else None, last_seen=days[-1] if days else None
+        )

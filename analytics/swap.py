@@ -23,6 +23,7 @@ from analytics.models import (
     LoadProgress,
     Quarantined,
     TouchedHour,
+    Value,
 )
 from analytics.warehouse import REBUILD_SCHEMA
 
@@ -36,6 +37,7 @@ DERIVED: tuple[type[models.Model], ...] = (
     Event,
     Quarantined,
     TouchedHour,
+    Value,
     HourlyRollup,
     DailyRollup,
 )

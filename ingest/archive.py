@@ -5,6 +5,8 @@ In: archive objects. Out: names, sizes and bytes. Fails: ArchiveUnavailable. Nex
 The only user of the bucket: any S3, configured as a django-storages backend in STORAGES.
 """
 
+import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,20 +57,48 @@ def prepare() -> None:
 
 
 def put(item: ArchiveObject) -> None:
-    """Write an object, unless one of its name is there: then it was written before. Raises ArchiveUnavailable."""
+    """Write an object, unless it is there: then it was written before. Raises ArchiveUnavailable.
+
+    A server that is killed, or cut off, may keep a part of a put, or say that it has it all: that is written again.
+    """
     with _bucket_errors():
-        try:
-            _client("archive").put_object(
-                Bucket=settings.ARCHIVE_BUCKET,
-                Key=item.name,
-                Body=item.body,
-                ContentType="application/gzip",
-                Metadata=item.metadata,
-                IfNoneMatch="*",
-            )
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
-                raise
+        etag = _put(item, IfNoneMatch="*") or _etag_of(item)
+        if not _fits(etag, item):
+            etag = _put(item)
+    if not _fits(etag, item):
+        raise ArchiveUnavailable("NotAsWritten")
+
+
+def _put(item: ArchiveObject, **conditions: str) -> str:
+    """The ETag of what was written; empty where a condition was not met."""
+    try:
+        answer = _client("archive").put_object(
+            Bucket=settings.ARCHIVE_BUCKET,
+            Key=item.name,
+            Body=item.body,
+            ContentType="application/gzip",
+            Metadata=item.metadata,
+            **conditions,  # type: ignore[arg-type]
+        )
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
+            raise
+        return ""
+    return answer["ETag"].strip('"')
+
+
+def _etag_of(item: ArchiveObject) -> str:
+    """Of what is there. Raises ArchiveUnavailable where somebody else wrote it: that is not ours to replace."""
+    there = _client("archive").head_object(Bucket=settings.ARCHIVE_BUCKET, Key=item.name)
+    if there["Metadata"].get("sha256") != item.metadata["sha256"]:
+        raise ArchiveUnavailable("NameTaken")
+    return there["ETag"].strip('"')
+
+
+def _fits(etag: str, item: ArchiveObject) -> bool:
+    """An ETag is the MD5 of what was put in one piece; a bucket that encrypts may have others, which say nothing."""
+    digest = hashlib.md5(item.body, usedforsecurity=False).hexdigest()
+    return etag == digest or not re.fullmatch(r"[0-9a-f]{32}", etag)
 
 
 def listing(*, prefix: str = "", start_after: str = "") -> Iterator[Listed]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
@@ -17,6 +18,7 @@ import msgspec
 PREFIX = "event_date="
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LAST_MS = 253_402_300_799_000  # the end of the year 9999: of what comes later no name can tell the day
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,25 @@ class ArchiveObject:
 
 
 class _Received(msgspec.Struct, rename="camel"):
-    received_at: str
+    # Any time that a loader can read, and nothing that metadata cannot hold.
+    received_at: Annotated[str, msgspec.Meta(pattern=r"\A[0-9][0-9 TtZz:.+-]{,38}[0-9Zz]\Z")]
 
 
 def archive_object(name: str, lines: Sequence[bytes], **marks: str) -> ArchiveObject:
-    """The lines as one object; `marks` are further metadata. The same lines give the same object."""
+    """The lines as one object; `marks` are further metadata. The same lines give the same object.
+
+    Its times of arrival are those of the first and the last line that can be read, if there is one.
+    """
     text = b"".join(line + b"\n" for line in lines)
-    received = [msgspec.json.decode(line, type=_Received).received_at for line in (lines[0], lines[-1])]
+    first, last = (next(filter(None, map(_received_at, found)), None) for found in (lines, reversed(lines)))
+    received = {"first-received-at": first, "last-received-at": last} if first and last else {}
     return ArchiveObject(
         name=name,
         body=gzip.compress(text, compresslevel=6, mtime=0),
         metadata={
             "rows": str(len(lines)),
             "sha256": hashlib.sha256(text).hexdigest(),
-            "first-received-at": received[0],
-            "last-received-at": received[1],
+            **received,
             **marks,
         },
     )
@@ -55,6 +61,7 @@ def object_name(first_ms: int, *identity: str) -> str:
     A function of when the batch's first row came, in Unix milliseconds, and of what tells this batch from any other:
     so names sort by time, and a batch has one name however often it is written.
     """
+    first_ms = min(first_ms, _LAST_MS)
     moment = datetime.fromtimestamp(first_ms / 1000, UTC)
     return f"{hour_prefix(moment)}{_ulid(first_ms, ' '.join(identity))}.json.gz"
 
@@ -62,6 +69,14 @@ def object_name(first_ms: int, *identity: str) -> str:
 def hour_prefix(moment: datetime) -> str:
     """What the names of an hour's objects start with."""
     return moment.astimezone(UTC).strftime(f"{PREFIX}%Y-%m-%d/hr=%H/")
+
+
+def _received_at(line: bytes) -> str | None:
+    """None for a line that no check wrote."""
+    try:
+        return msgspec.json.decode(line, type=_Received).received_at
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _ulid(unix_ms: int, seed: str) -> str:

@@ -236,7 +236,7 @@ def _of_imbalance(imbalance: Imbalance, now: datetime) -> Trouble:
 def _freshness(live: _Live, reading: BooksReading | None, now: datetime) -> Panel:
     columns = (Column("Stage"), Column("Now", "strong"), Column("Note", "wide quiet"))
     behind = TouchedHour.objects.count()
-    loaded_at = queries.loaded_at()
+    loaded_at = queries.freshness().loaded_at
     oldest = wording.NOTHING
     if live.now_ms is not None:
         oldest = _waited(live.now_ms - live.oldest_ms) if live.oldest_ms else "nothing waits"

@@ -19,13 +19,31 @@ from analytics import charts, queries
 from analytics.charts import Layer, Line, LogScale
 from analytics.dashboards import wording
 from analytics.dashboards.panel import Column, Panel, Row, row
-from analytics.queries import Figures, Part, Period, Report
+from analytics.queries import Figures, Filter, Part, Period, Totals
 
 # Rows of a table, and layers of the adoption chart; what is beyond them is put together.
 _ROWS = 8
 _LAYERS = 5
 
+_PERIODS = ("7d", "30d", "90d")
+
 _Words = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What the page shows. `days` and `days_before` are whole days, as far as they are over."""
+
+    period: Period
+    totals: Totals
+    before: Figures
+    days: Sequence[Figures]
+    days_before: Sequence[Figures]
+    parts: Mapping[str, Sequence[Part]]
+
+    @property
+    def now(self) -> Figures:
+        return self.totals.now
 
 
 @dataclass(frozen=True)
@@ -92,24 +110,25 @@ def context(asked: Mapping[str, str], *, pipeline_url: str, now: datetime) -> di
     """Everything the page shows: figures, nothing in this range, or how to send the first event."""
     notices: list[str] = []
     chosen = {
-        "period": _known(asked, "period", queries.PERIOD_DAYS, queries.DEFAULT_PERIOD, notices),
+        "period": _known(asked, "period", _PERIODS, queries.DEFAULT_PERIOD, notices),
         "metric": _known(asked, "metric", METRICS, _RUNS, notices),
     }
     period = Period.ending_today(chosen["period"], now)
-    newest = queries.newest_day()
+    freshness = queries.freshness()
+    newest = freshness.newest_day
     page: dict[str, object] = {
         "title": "Overview",
         "notices": notices,
         "state": "figures" if newest and newest >= period.first else "nothing in range" if newest else "waiting",
-        "periods": _choices(chosen, "period", {name: f"{days} days" for name, days in queries.PERIOD_DAYS.items()}),
+        "periods": _choices(chosen, "period", {name: f"{queries.PERIOD_DAYS[name]} days" for name in _PERIODS}),
         "stretch": wording.stretch(period.first, period.last),
         "stretch_before": wording.stretch(period.before().first, period.before().last),
         "now": now,
-        "loaded": _loaded(now),
+        "loaded": wording.ago(freshness.loaded_at, now) if freshness.loaded_at else "never",
         "placeholders": contract.PLACEHOLDER_USER_IDS,
     }
     if page["state"] == "figures":
-        report = queries.report(period, now)
+        report = _report(period, now)
         return page | _figures(report, METRICS[chosen["metric"]], chosen)
     if page["state"] == "nothing in range":
         return page | {"newest_day": newest, "wider": _wider(chosen, newest, now)}
@@ -153,21 +172,35 @@ def _choices(chosen: Mapping[str, str], name: str, labels: Mapping[str, str]) ->
 
 def _wider(chosen: Mapping[str, str], newest: date | None, now: datetime) -> Choice | None:
     """The shortest period that has a run in it."""
-    for name, days in queries.PERIOD_DAYS.items():
+    for name in _PERIODS:
         if newest and newest >= Period.ending_today(name, now).first:
-            return Choice(f"Show {days} days", "?" + urlencode({**chosen, "period": name}), chosen=False)
+            return Choice(
+                f"Show {queries.PERIOD_DAYS[name]} days", "?" + urlencode({**chosen, "period": name}), chosen=False
+            )
     return None
-
-
-def _loaded(now: datetime) -> str:
-    loaded_at = queries.loaded_at()
-    return wording.ago(loaded_at, now) if loaded_at else "never"
 
 
 # -- Figures ----------------------------------------------------------------------------------------------------------
 
 
-def _figures(report: Report, metric: Metric, chosen: Mapping[str, str]) -> dict[str, object]:
+def _report(period: Period, now: datetime) -> _Report:
+    asked = Filter(period)
+    series = queries.series(asked, now)
+    totals = queries.totals(asked, now)
+    return _Report(
+        period=period,
+        totals=totals,
+        before=totals.before or Figures(),
+        days=[point.figures for point in series.now],
+        days_before=[point.figures for point in series.before],
+        parts={
+            by: queries.parts(asked, now, by, in_steps=by in ("version", "error_type"))
+            for by in ("command", "version", "model", "provider", "error_type")
+        },
+    )
+
+
+def _figures(report: _Report, metric: Metric, chosen: Mapping[str, str]) -> dict[str, object]:
     labels = {name: each.label for name, each in METRICS.items()}
     lines = _lines(report, metric)
     return {
@@ -189,7 +222,7 @@ def _figures(report: Report, metric: Metric, chosen: Mapping[str, str]) -> dict[
     }
 
 
-def _card(report: Report, metric: Metric, choice: Choice) -> Card:
+def _card(report: _Report, metric: Metric, choice: Choice) -> Card:
     now, before = metric.of(report.now), metric.of(report.before)
     return Card(
         choice=choice,
@@ -202,7 +235,7 @@ def _card(report: Report, metric: Metric, choice: Choice) -> Card:
     )
 
 
-def _lines(report: Report, metric: Metric) -> list[Line]:
+def _lines(report: _Report, metric: Metric) -> list[Line]:
     lines = [Line(metric.label, "main", [metric.of(day) for day in report.days], metric.write_exactly)]
     if metric.name == _RUNS:
         second = METRICS[_INSTALLATIONS]
@@ -211,7 +244,7 @@ def _lines(report: Report, metric: Metric) -> list[Line]:
     return [*lines, Line("Previous period", "before", before, metric.write_exactly)]
 
 
-def _chart(report: Report, metric: Metric, lines: Sequence[Line]) -> SafeString:
+def _chart(report: _Report, metric: Metric, lines: Sequence[Line]) -> SafeString:
     highest = max((value for line in lines for value in line.values if value), default=0)
     return charts.time_series(
         report.period.days,
@@ -223,7 +256,7 @@ def _chart(report: Report, metric: Metric, lines: Sequence[Line]) -> SafeString:
     )
 
 
-def _chart_table(report: Report, lines: Sequence[Line]) -> SafeString:
+def _chart_table(report: _Report, lines: Sequence[Line]) -> SafeString:
     days = report.period.days
     return charts.table(
         "Figures of each day",
@@ -302,7 +335,7 @@ def _rest(parts: Sequence[Part]) -> str:
     return f"{len(left)} more, with {sum(part.now.runs for part in left):,} runs" if left else ""
 
 
-def _errors(report: Report) -> Panel:
+def _errors(report: _Report) -> Panel:
     """Error types by the share of all runs that they end: a rate does not grow with the number of runs."""
     parts = report.parts["error_type"]
     columns = (
@@ -320,7 +353,12 @@ def _errors(report: Report) -> Panel:
             wording.percent(rate),
             wording.exact(part.now.runs),
             wording.exact(part.now.installations),
-            charts.sparkline([_ratio(runs, day.runs) for runs, day in zip(part.daily_runs, report.days, strict=True)]),
+            charts.sparkline(
+                [
+                    _ratio(runs, day.runs)
+                    for runs, day in zip((step.runs for step in part.steps), report.days, strict=True)
+                ]
+            ),
             wording.change(rate, _ratio(part.before.runs, report.before.runs), good=-1),
         )
 
@@ -333,14 +371,14 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _adoption(report: Report) -> dict[str, SafeString]:
+def _adoption(report: _Report) -> dict[str, SafeString]:
     """The share of the most used versions in the days' active installations, the newest of them on top."""
     most_used = sorted(report.parts["version"], key=lambda part: -part.now.installations)
     shown, left = most_used[:_LAYERS], most_used[_LAYERS:]
     shown.sort(key=lambda part: _version_key(part.value), reverse=True)
     days = report.period.days
     totals = _daily_installations(most_used)
-    counts = [(part.value, part.daily_installations) for part in shown]
+    counts = [(part.value, _daily_installations([part])) for part in shown]
     if left:
         counts.append((f"{len(left)} other{'s' if len(left) > 1 else ''}", _daily_installations(left)))
     layers = [
@@ -365,7 +403,7 @@ def _adoption(report: Report) -> dict[str, SafeString]:
 
 
 def _daily_installations(parts: Sequence[Part]) -> list[int]:
-    return [sum(counts) for counts in zip(*(part.daily_installations for part in parts), strict=True)]
+    return [sum(step.installations for step in of_day) for of_day in zip(*(part.steps for part in parts), strict=True)]
 
 
 def _version_key(version: str) -> tuple[bool, Version, str]:

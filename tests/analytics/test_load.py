@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from analytics import ledger, lines, load, objects, rollups, warehouse
+from analytics import ledger, lines, load, objects, replay, rollups, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
 from analytics.warehouse import WarehouseBusy
@@ -317,6 +317,77 @@ def test_load_does_not_unpack_what_does_not_fit_into_memory(monkeypatch: pytest.
     assert LoadedObject.objects.get().reason == "too_large"
 
 
+def of_length(length: int) -> bytes:
+    """A line of so many bytes."""
+    return line().removesuffix(b"}").ljust(length - 1) + b"}"
+
+
+def test_load_keeps_the_beginning_of_a_line_that_is_too_long() -> None:
+    """One line more in quarantine, whatever follows; a replay says the same, and the object has it whole."""
+    too_long = of_length(2 * lines.LINE_MAX_BYTES)
+    put_text(of_length(lines.LINE_MAX_BYTES), too_long, line())
+    assert catch_up() == Loaded(objects=1, rows=2, quarantined=1)
+    kept = Quarantined.objects.get()
+    assert (kept.source_line, kept.reason) == (2, "too_long")
+    assert bytes(kept.payload) == too_long[: lines.LINE_MAX_BYTES + 1]
+    assert replay.replay().lines_left == 1
+    assert Quarantined.objects.get().reason == "too_long"
+    bucket.assert_books_balance()
+
+
+def test_load_keeps_an_object_aside_that_is_no_list_of_events() -> None:
+    """It would be as many lines in quarantine."""
+    put_text(*([b"a;b;c"] * 1001), name="table")
+    put_text(*([b"a;b;c"] * 950), *(line() for _ in range(150)), name="mixed")
+    assert catch_up() == Loaded(objects=2, rows=150, quarantined=950 + 1001)
+    source = LoadedObject.objects.get(state="quarantined")
+    assert (source.name, source.reason, source.rows) == (f"{bucket.HOUR}table.json.gz", "not_ndjson", 1001)
+
+
+def test_load_keeps_an_object_aside_of_more_lines_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "OBJECT_MAX_LINES", 3)
+    put_text(b"{}", b"{}", b"{}", b"{}", name="a")
+    put_text(line(), line(), line(), name="b")
+    assert catch_up() == Loaded(objects=2, rows=3, quarantined=4)
+    assert LoadedObject.objects.get(state="quarantined").reason == "too_large"
+
+
+def test_load_is_not_stopped_by_what_nobody_foresaw_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line is put aside, and loaded when the code is mended."""
+    make_row = lines._row
+
+    def row_but_one(archived: Any) -> lines.Row:
+        if archived.duration_ms == 7:
+            raise ZeroDivisionError("duration 7")
+        return make_row(archived)
+
+    put_text(line(), line(duration=7), line(), name="a")
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "_row", row_but_one)
+        assert catch_up() == Loaded(objects=1, rows=2, quarantined=1)
+    assert Quarantined.objects.get().reason == "ZeroDivisionError"
+    assert f"unforeseen ZeroDivisionError in line 2 of '{bucket.HOUR}a.json.gz'" in caplog.text
+    assert "duration 7" not in caplog.text
+    assert replay.replay().rows == 1
+
+
+def test_load_tells_once_of_an_object_that_cannot_be_fetched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = put(line(), name=str(uuid.uuid4()))
+    answers = iter(["SlowDown", "SlowDown", "AccessDenied"])
+
+    def refuse(name: str) -> Fetched:
+        raise ArchiveUnavailable(next(answers))
+
+    monkeypatch.setattr(archive, "get", refuse)
+    assert [catch_up().delayed_objects for _ in range(3)] == [1, 1, 1]
+    told = [record.getMessage() for record in caplog.records if record.name == "analytics.objects"]
+    assert told == [f"load delayed: {name!r} SlowDown", f"load delayed: {name!r} AccessDenied"]
+
+
 @pytest.mark.parametrize("rows", ["²", "-1", "1e3", "99999999999", ""])
 def test_load_takes_an_object_with_odd_metadata_for_one_of_others(rows: str) -> None:
     assert not objects.is_ours({"sha256": "0", "rows": rows})
@@ -339,7 +410,7 @@ def test_load_lists_again_what_could_not_be_fetched(monkeypatch: pytest.MonkeyPa
         patch.setattr(archive, "get", fetch_others)
         for _ in range(2):
             loaded = load.catch_up(everything=False, wait=True)
-            assert loaded.delayed == [stuck]
+            assert loaded.delayed_objects == 1
             assert LoadProgress.objects.get().relist_from == stuck[:-1]
     assert Event.objects.count() == 1
     assert load.catch_up(everything=False, wait=True).rows == 1

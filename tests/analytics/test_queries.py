@@ -1,19 +1,22 @@
 """Queries: figures are those of a plain recount of the events."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
 
 from analytics import queries
 from analytics.models import Event, Installation
-from analytics.queries import Figures, Period
+from analytics.queries import Figures, Filter, Period, Selection
 from tests.analytics.history import made_up, record, run
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
 
 TODAY = NOON.date()
+
+
+def week() -> Filter:
+    return Filter(Period.ending_today("7d", NOON))
 
 
 def recount(events: list[Event]) -> dict[str, int]:
@@ -26,62 +29,91 @@ def recount(events: list[Event]) -> dict[str, int]:
     }
 
 
-def counted(figures: Figures) -> dict[str, int]:
+def counted(figures: Figures | None) -> dict[str, int]:
+    assert figures
     names = ("runs", "failures", "installations", "prompt_tokens", "completion_tokens")
     return {name: getattr(figures, name) for name in names}
 
 
-def between(events: list[Event], first: date, until: datetime) -> list[Event]:
-    start = datetime(first.year, first.month, first.day, tzinfo=UTC)
+def between(events: list[Event], start: datetime, until: datetime) -> list[Event]:
     return [event for event in events if start <= event.occurred_at < until]
 
 
-@pytest.mark.parametrize("name", queries.PERIOD_DAYS)
-def test_report_is_a_recount_of_the_events(name: str) -> None:
+@pytest.mark.parametrize("name", ["today", "7d", "30d", "90d"])
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(),
+        Selection({"command": {"repo", "ask"}}),
+        Selection({}, {"command": {"repo"}}),
+        Selection({"provider": {"(none)"}}),
+        Selection({"command": {"repo"}, "version": {"0.64.0"}}, {"model": {"gpt-4.1"}}),
+    ],
+)
+def test_totals_are_a_recount_of_the_events(name: str, selection: Selection) -> None:
     events = made_up(NOON, days=80, a_day=12)
     record(events)
-    period = Period.ending_today(name, NOON)
-    report = queries.report(period, NOON)
-    current = between(events, period.first, NOON + timedelta(hours=12))
-    before = between(events, period.before().first, NOON - (TODAY - period.before().last))
-    assert counted(report.now) == recount(current)
-    assert counted(report.before) == recount(before)
-    for day, figures in zip(period.days, report.days, strict=True):
-        assert counted(figures) == recount([event for event in current if event.occurred_at.date() == day])
-    for part in report.parts["command"]:
-        assert counted(part.now) == recount([event for event in current if event.command == part.value])
-        assert counted(part.before) == recount([event for event in before if event.command == part.value])
-        assert sum(part.daily_runs) == part.now.runs
-    for part in report.parts["error_type"]:
-        assert part.now.runs == sum(event.error_type == part.value for event in current)
+    chosen = Filter(Period.ending_today(name, NOON), selection=selection)
+    before = chosen.before
+    assert before
+
+    def wanted(event: Event) -> bool:
+        values = {
+            "command": event.command,
+            "version": event.tool_version,
+            "provider": event.provider or "(none)",
+            "model": event.model or "(none)",
+        }
+        return all(values[name] in those for name, those in selection.only.items()) and not any(
+            values[name] in those for name, those in selection.without.items()
+        )
+
+    events = [event for event in events if wanted(event)]
+    current = between(events, chosen.period.start, chosen.period.until)
+    earlier = between(events, before.start, NOON - (TODAY - before.last))
+    found = queries.totals(chosen, NOON)
+    assert counted(found.now) == recount(current)
+    assert counted(found.before) == recount(earlier)
+    for point in queries.series(chosen, NOON).now:
+        step = timedelta(hours=1) if chosen.interval == "hour" else timedelta(days=1)
+        assert counted(point.figures) == recount(between(current, point.start, point.start + step))
+    for part in queries.parts(chosen, NOON, "command", in_steps=True):
+        own = [event for event in current if (event.command,) == part.values]
+        assert counted(part.now) == recount(own)
+        assert part.before.runs == len([event for event in earlier if (event.command,) == part.values])
+        assert sum(step.runs for step in part.steps) == part.now.runs
+    for part in queries.parts(chosen, NOON, "error_type"):
+        assert part.now.runs == sum((event.error_type,) == part.values for event in current if event.has_error)
 
 
-def test_report_orders_parts_by_runs_and_shares_add_up() -> None:
+def test_parts_are_ordered_by_runs_and_shares_add_up() -> None:
     record(made_up(NOON, days=7, a_day=40))
-    parts = queries.report(Period.ending_today("7d", NOON), NOON).parts
-    for dimension in queries.BREAKDOWNS:
-        runs = [part.now.runs for part in parts[dimension]]
+    for by in ("command", "version", "model", "provider_model", "error_type"):
+        parts = queries.parts(week(), NOON, by)
+        runs = [part.now.runs for part in parts]
         assert runs == sorted(runs, reverse=True)
-        assert sum(part.share for part in parts[dimension]) == pytest.approx(1)
+        assert sum(part.share for part in parts) == pytest.approx(1)
 
 
-def test_report_of_nothing_is_zeros() -> None:
-    report = queries.report(Period.ending_today("30d", NOON), NOON)
-    assert report.now == Figures(0, 0, 0, 0, 0, 0, None, None, None)
-    assert (report.now.error_rate, report.now.runs_per_installation, report.now.tokens_per_run) == (None, None, None)
-    assert [figures.runs for figures in report.days] == [0] * 30
-    assert not any(report.parts.values())
+def test_queries_of_nothing_are_zeros() -> None:
+    found = queries.totals(Filter(Period.ending_today("30d", NOON)), NOON)
+    assert found.now == found.before == Figures()
+    assert (found.now.error_rate, found.now.runs_per_installation, found.now.tokens_per_run) == (None, None, None)
+    assert [point.figures.runs for point in queries.series(Filter(Period.ending_today("30d", NOON)), NOON).now] == [
+        0
+    ] * 30
+    assert queries.parts(Filter(Period.ending_today("30d", NOON)), NOON, "command") == []
 
 
-def test_report_leaves_out_twins_and_counts_placeholders_as_runs_only() -> None:
+def test_totals_leave_out_twins_and_count_placeholders_as_runs_only() -> None:
     record(
         [
             run(NOON, placeholder="anonymous_opt_out"),
             run(NOON, event_name="command_error", duration_ms=None, has_error=None, error_type="FileError"),
         ]
     )
-    now = queries.report(Period.ending_today("7d", NOON), NOON).now
-    assert (now.runs, now.installations, now.failures) == (1, 0, 0)
+    now = queries.totals(week(), NOON).now
+    assert (now.runs, now.installations, now.failures, now.placeholder_runs) == (1, 0, 0, 1)
 
 
 def test_runs_per_installation_leaves_out_placeholders() -> None:
@@ -89,53 +121,51 @@ def test_runs_per_installation_leaves_out_placeholders() -> None:
     record(
         [run(NOON, installation=somebody), run(NOON, installation=somebody), run(NOON, placeholder="anonymous_opt_out")]
     )
-    now = queries.report(Period.ending_today("7d", NOON), NOON).now
+    now = queries.totals(week(), NOON).now
     assert (now.runs, now.runs_per_installation) == (3, 2)
 
 
-def test_report_counts_an_installation_of_several_days_once() -> None:
+def test_totals_count_an_installation_of_several_days_once() -> None:
     somebody = Installation.objects.create(user_id="7d444840-9dc0-41d1-b245-5ffdce74fad2")
     record([run(NOON - timedelta(days=days), installation=somebody) for days in range(3)])
-    report = queries.report(Period.ending_today("7d", NOON), NOON)
-    assert report.now.installations == 1
-    assert [figures.installations for figures in report.days] == [0, 0, 0, 0, 1, 1, 1]
+    assert queries.totals(week(), NOON).now.installations == 1
+    series = queries.series(week(), NOON).now
+    assert [point.figures.installations for point in series] == [0, 0, 0, 0, 1, 1, 1]
 
 
-def test_report_ends_the_period_before_at_the_same_hour() -> None:
+def test_the_period_before_ends_at_the_same_hour() -> None:
     week_ago = NOON - timedelta(days=7)
     record([run(NOON), run(week_ago - timedelta(hours=1)), run(week_ago + timedelta(hours=1))])
-    report = queries.report(Period.ending_today("7d", NOON), NOON)
-    assert report.before.runs == 1
-    assert report.days_before[-1].runs == 2
+    before = queries.totals(week(), NOON).before
+    assert before
+    assert before.runs == 1
+    assert queries.series(week(), NOON).before[-1].figures.runs == 2
 
 
 @pytest.mark.parametrize(("runs", "told"), [(19, False), (20, True)])
 def test_percentiles_need_twenty_successful_runs(runs: int, told: bool) -> None:
     record([*(run(NOON, duration_ms=5000) for _ in range(runs)), run(NOON, has_error=True)])
-    now = queries.report(Period.ending_today("7d", NOON), NOON).now
+    now = queries.totals(week(), NOON).now
     assert (now.p50_ms is not None) is told
     if told:
         assert now.p50_ms == pytest.approx(5000, rel=0.021)
 
 
-def test_report_takes_two_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    record(made_up(NOON, days=10, a_day=10))
-    with django_assert_num_queries(2):
-        queries.report(Period.ending_today("90d", NOON), NOON)
+def test_a_run_counts_for_each_option_that_it_used() -> None:
+    record(
+        [
+            run(NOON, options={"debug": True, "maxTokens": 5}),
+            run(NOON, options={"debug": False, "maxTokens": 0}),
+            run(NOON, options=None),
+        ]
+    )
+    assert {part.value: part.now.runs for part in queries.parts(week(), NOON, "option")} == {"debug": 1, "maxTokens": 2}
 
 
-@pytest.mark.parametrize(("name", "days_back"), [("7d", 7), ("30d", 35), ("90d", 91)])
-def test_period_before_is_moved_by_whole_weeks(name: str, days_back: int) -> None:
-    period = Period.ending_today(name, NOON)
-    before = period.before()
-    assert (period.last, len(period.days)) == (TODAY, queries.PERIOD_DAYS[name])
-    assert period.first - before.first == period.last - before.last == timedelta(days=days_back)
-    assert before.last < period.first
-
-
-def test_newest_day_and_loaded_at_are_none_before_the_first_event() -> None:
-    assert queries.newest_day() is None
-    assert queries.loaded_at() is None
-    record([run(NOON - timedelta(days=3)), run(NOON - timedelta(days=9))])
-    assert queries.newest_day() == TODAY - timedelta(days=3)
-    assert queries.loaded_at() is not None
+def test_freshness_says_when_and_which_days() -> None:
+    assert queries.freshness() == queries.Freshness(None, None, None, 0)
+    record([run(NOON - timedelta(days=3)), run(NOON)])
+    found = queries.freshness()
+    assert (found.first_day, found.newest_day) == (TODAY - timedelta(days=3), TODAY)
+    assert found.loaded_at
+    assert found.loaded_at.tzinfo == UTC

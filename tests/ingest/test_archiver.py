@@ -1,6 +1,7 @@
 """Archiver: each accepted event in exactly one object, whoever is killed when."""
 
 import gzip
+import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -162,6 +163,36 @@ def test_archive_due_forgets_a_batch_of_which_nothing_is_left() -> None:
     buffer.connection().delete(buffer.STREAM)
     assert archiver.archive_due() == 0
     assert buffer.sealed() == []
+
+
+def test_archive_due_is_not_stopped_by_rows_that_somebody_else_made() -> None:
+    """They go into the archive as lines that nobody can read, in the objects of the others around them."""
+    poison: list[dict[Any, Any]] = [
+        {"odd": b"row"},
+        {"line": b"not json"},
+        {"line": b""},
+        {"line": b"[" * 100_000},
+        {"line": b"\xff\n"},
+    ]
+    for fields in poison:
+        buffer.connection().xadd(buffer.STREAM, fields)
+    lines = push(98)
+    buffer.connection().xadd(buffer.STREAM, {"line": b"{}"})
+    others = push(100)
+    assert archiver.archive_due(force=True) == 204
+    assert buffer.sealed() == []
+    archived = [gzip.decompress(archive.get(listed.name).body).split(b"\n")[:-1] for listed in archive.listing()]
+    odd = [b"odd row", b"not json", b"", b"[" * 100_000, b"\xff "]
+    assert sorted(itertools.chain.from_iterable(archived)) == sorted([*odd, *lines, b"{}", *others])
+    assert [len(rows) for rows in archived] == [int(archive.metadata(o.name)["rows"]) for o in archive.listing()]
+
+
+def test_archive_due_takes_rows_whose_time_no_calendar_has() -> None:
+    """Redis goes on from there: all that comes has such a time."""
+    buffer.connection().xadd(buffer.STREAM, {"line": line()}, id=f"{2**63}-0")
+    lines = push(2)
+    assert archiver.archive_due() == 3
+    assert archived_lines()[1:] == lines
 
 
 class Killed(BaseException):

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 from datetime import UTC, datetime
 
+import pytest
+
 from ingest import batches
 from tests.events import line
 
@@ -41,3 +43,21 @@ def test_archive_object_is_gzip_ndjson_with_its_digest() -> None:
         "last-received-at": "2026-11-22T12:00:00.000Z",
     }
     assert batches.archive_object("name", lines) == item
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"", b"not json", b"\xff", b"[" * 100_000, b"{}", b"[]", '{"receivedAt":"2026-11-22T12:00:00é"}'.encode()],
+    ids=["empty", "text", "bytes", "deep", "object", "list", "accent"],
+)
+def test_archive_object_holds_lines_that_no_check_wrote(odd: bytes) -> None:
+    item = batches.archive_object("name", [odd, line(), odd])
+    assert gzip.decompress(item.body).split(b"\n")[0::2] == [odd, odd]
+    assert (item.metadata["rows"], item.metadata["last-received-at"]) == ("3", "2026-11-22T12:00:00.000Z")
+    assert batches.archive_object("name", [odd]).metadata.keys() == {"rows", "sha256"}
+
+
+def test_object_name_of_a_time_that_no_calendar_has() -> None:
+    name = batches.object_name(2**64 - 1, "a stream")
+    assert name.startswith("event_date=9999-12-31/hr=23/7")
+    assert batches.object_name(2**64 - 2, "another stream") != name

@@ -133,3 +133,16 @@ def test_oldest_waiting_is_when_the_first_row_was_accepted() -> None:
     after_ms = buffer.now_ms()
     push(b"second")
     assert before_ms <= (buffer.oldest_waiting_ms() or 0) <= after_ms
+
+
+def test_lines_of_rows_that_somebody_else_made(caplog: pytest.LogCaptureFixture) -> None:
+    """All that such a row holds, in one line: what comes of it the loader says."""
+    push(b"1")
+    buffer.connection().xadd(buffer.STREAM, {"text": b"2", "by": b"hand\n"})
+    buffer.connection().xadd(buffer.STREAM, {"line": b"3\n3"})
+    buffer.seal_due(max_age_ms=0)
+    (seal,) = buffer.sealed()
+    assert buffer.lines(seal) == [b"1", b"text 2 by hand ", b"3 3"]
+    assert f"rows of another make in Redis: 1, archived as they are, from {seal.first_id} on" in caplog.text
+    assert "hand" not in caplog.text
+    assert buffer.release(seal) == 3

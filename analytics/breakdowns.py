@@ -1,0 +1,290 @@
+"""Breakdowns: runs, told apart by something and counted.
+
+In: runs, or breakdowns of days as stored. Out: for each part its counts, a histogram of its durations and the set of
+its installations, in a form that merges. Pure. Next: rollups.py, selection.py
+
+Distinct installations cannot be added up, so sets are kept (roaring bitmaps); nor can percentiles, so histograms are.
+A key is the code of what runs are told apart by, then one number of Value or two (dimensions.BREAKDOWNS); so all
+breakdowns of some runs are one, made in one go.
+"""
+
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyroaring import BitMap
+
+from analytics import packing, runs
+from analytics.dimensions import ALL, BREAKDOWNS, INSTALLATION, OPTION
+from analytics.packing import Numbers
+from analytics.runs import Runs
+
+# What is counted of each part. `log_durations` adds up the buckets of successful runs: their mean logarithm.
+COUNTS = (
+    "runs",
+    "failures",
+    "placeholder_runs",
+    "context_tokens",
+    "prompt_tokens",
+    "completion_tokens",
+    "log_durations",
+)
+_TOKENS = slice(3, 6)
+_CODE_BITS, _FIRST_BITS = 58, 32
+_LOW = 0xFFFFFFFF
+
+_Durations = tuple[Numbers, Numbers, Numbers]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Parts in the order of their keys.
+
+    `counts` has a row a part and a column for each of COUNTS. Durations are triples (place of the part, bucket, runs),
+    in order. `sets` has the installations of each part; it is empty where none were kept, or asked for.
+    """
+
+    keys: Numbers
+    counts: Numbers
+    durations: _Durations
+    sets: Sequence[BitMap]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def histogram(self, place: int) -> tuple[Numbers, Numbers]:
+        """Buckets and their runs, of one part."""
+        parts, buckets, times = self.durations
+        first, last = np.searchsorted(parts, [place, place + 1])
+        return buckets[first:last], times[first:last]
+
+    def by(self, name: str) -> "Breakdown":
+        """The parts of one of BREAKDOWNS."""
+        first, last = _range(self.keys, name)
+        return Breakdown(
+            self.keys[first:last],
+            self.counts[first:last],
+            _cut(self.durations, first, last),
+            self.sets[first:last] if BREAKDOWNS[name].sets else (),
+        )
+
+
+def numbers_of(key: int) -> tuple[int, int]:
+    """The numbers of a key; the first is 0 where it has one only."""
+    return key >> _FIRST_BITS & ((1 << _CODE_BITS - _FIRST_BITS) - 1), key & _LOW
+
+
+def percentile_ms(histogram: tuple[Numbers, Numbers], share: float) -> float | None:
+    """The duration that `share` (0 to 1) of the runs stayed within, ±2 %; None without any."""
+    buckets, times = histogram
+    if not len(buckets):
+        return None
+    reached = np.cumsum(times)
+    rank = math.ceil(share * int(reached[-1])) or 1
+    return runs.bucket_ms(int(buckets[np.searchsorted(reached, rank)]))
+
+
+def nothing() -> Breakdown:
+    """Of no runs."""
+    return Breakdown(np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), _no_durations(), ())
+
+
+def _no_durations() -> _Durations:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+
+def _cut(durations: _Durations, first: int, last: int) -> _Durations:
+    """Those of the parts from `first` to before `last`, which are counted from 0 then."""
+    parts, buckets, times = durations
+    start, end = np.searchsorted(parts, [first, last])
+    return parts[start:end] - first, buckets[start:end], times[start:end]
+
+
+def _range(keys: Numbers, name: str) -> tuple[int, int]:
+    code = BREAKDOWNS[name].code
+    first, last = np.searchsorted(keys, [code << _CODE_BITS, (code + 1) << _CODE_BITS])
+    return int(first), int(last)
+
+
+# -- Of runs ----------------------------------------------------------------------------------------------------------
+
+
+class Ready:
+    """Runs with their keys, ready to be broken down as a whole or some of them."""
+
+    def __init__(self, them: Runs, names: Iterable[str]) -> None:
+        self._bits = [(name, column) for name in names for column in _keys(them, name)]
+        self._keys = (
+            np.stack([column for _, column in self._bits]) if self._bits else np.zeros((0, len(them)), np.int64)
+        )
+        self._with_sets = np.array([name == ALL or BREAKDOWNS[name].sets for name, _ in self._bits], bool)
+        self._with_durations = np.array([name == ALL or BREAKDOWNS[name].durations for name, _ in self._bits], bool)
+        self._of_installations = np.array([name == INSTALLATION for name, _ in self._bits], bool)
+        self._succeeded = them["failed"] == 0
+        self._installation = them["installation"].astype(np.int64)
+        self._bucket = them["bucket"].astype(np.int64)
+        counted = {
+            "runs": np.ones(len(them)),
+            "failures": them["failed"],
+            "placeholder_runs": self._installation == 0,
+            "log_durations": self._bucket * self._succeeded,
+        }
+        self._counts = np.stack([np.asarray(counted.get(name, them.columns.get(name))) for name in COUNTS], axis=1)
+        self._counts = self._counts.astype(np.int64)
+
+    def breakdown(self, chosen: Numbers) -> Breakdown:
+        """Of the runs at these places."""
+        keys = self._keys[:, chosen]
+        rows, columns = np.nonzero(keys >= 0)
+        keys = keys[rows, columns]
+        if not len(keys):
+            return nothing()
+        order = np.argsort(keys)
+        keys, rows, places = keys[order], rows[order], chosen[columns[order]]
+        bounds = runs.starts(keys)
+        counts = np.add.reduceat(self._counts[places], bounds, axis=0)
+        if self._of_installations.any():  # of a single installation nobody asks for tokens
+            counts[self._of_installations[rows[bounds]], _TOKENS] = 0
+        part = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(keys))))
+        timed = self._with_durations[rows] & self._succeeded[places]
+        known = self._with_sets[rows] & (self._installation[places] > 0)
+        return Breakdown(
+            keys[bounds],
+            counts,
+            _histograms(part[timed] << 32 | self._bucket[places[timed]]),
+            _sets(part[known] << 32 | self._installation[places[known]], len(bounds)),
+        )
+
+
+def of(them: Runs, name: str) -> Breakdown:
+    """Runs told apart by one of BREAKDOWNS, or by nothing (ALL)."""
+    one = Ready(them, [name]).breakdown(np.arange(len(them)))
+    return one if name == ALL or BREAKDOWNS[name].sets else Breakdown(one.keys, one.counts, one.durations, ())
+
+
+def _keys(them: Runs, name: str) -> Iterator[Numbers]:
+    """The key of each run, -1 for none; several times for what a run may have several of."""
+    if name == ALL:
+        yield np.zeros(len(them), np.int64)
+        return
+    code = BREAKDOWNS[name].code << _CODE_BITS
+    if name == OPTION:
+        bits = them["options"].astype(np.int64)
+        for bit in range(int(bits.max()).bit_length() if len(bits) else 0):
+            yield np.where(bits >> bit & 1, code | bit + 1, -1)
+        return
+    *first, second = (them[column].astype(np.int64) for column in BREAKDOWNS[name].columns)
+    keys, there = code | second, second > 0
+    for further in first:
+        keys, there = keys | further << _FIRST_BITS, there & (further > 0)
+    yield np.where(there, keys, -1)
+
+
+def _histograms(of_each: Numbers) -> _Durations:
+    of_each = np.sort(of_each)
+    bounds = runs.starts(of_each)
+    found = of_each[bounds]
+    return found >> 32, found & _LOW, np.diff(np.append(bounds, len(of_each)))
+
+
+def _sets(of_each: Numbers, count: int) -> list[BitMap]:
+    of_each = np.sort(of_each)
+    of_each = of_each[runs.starts(of_each)]
+    ids = (of_each & _LOW).astype(np.uint32).tobytes()
+    ends = (4 * np.searchsorted(of_each >> 32, np.arange(1, count + 1))).tolist()
+    # pyroaring reads an `array` ten times faster than an array of numpy's.
+    return [BitMap(array("I", ids[at:to])) for at, to in zip([0, *ends], ends, strict=False)]
+
+
+# -- Put together -----------------------------------------------------------------------------------------------------
+
+
+def merged(several: Sequence[Breakdown]) -> Breakdown:
+    """All of them as one: of several days, or of several values of a dimension."""
+    several = [one for one in several if len(one)]
+    if len(several) < 2:
+        return several[0] if several else nothing()
+    every = np.concatenate([one.keys for one in several])
+    order = np.argsort(every)
+    bounds = runs.starts(every[order])
+    counts = np.add.reduceat(np.concatenate([one.counts for one in several])[order], bounds, axis=0)
+    place = np.empty(len(every), np.int64)  # of each part among the merged ones
+    place[order] = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(every))))
+    places = np.split(place, np.cumsum([len(one) for one in several])[:-1])
+    return Breakdown(
+        every[order][bounds], counts, _merged_durations(several, places), _merged_sets(several, places, len(bounds))
+    )
+
+
+def _merged_durations(several: Sequence[Breakdown], places: Sequence[Numbers]) -> _Durations:
+    of_each = np.concatenate(
+        [at[one.durations[0]] << 32 | one.durations[1] for one, at in zip(several, places, strict=True)]
+    )
+    if not len(of_each):
+        return _no_durations()
+    order = np.argsort(of_each)
+    bounds = runs.starts(of_each[order])
+    found = of_each[order][bounds]
+    times = np.add.reduceat(np.concatenate([one.durations[2] for one in several])[order], bounds)
+    return found >> 32, found & _LOW, times
+
+
+def _merged_sets(several: Sequence[Breakdown], places: Sequence[Numbers], count: int) -> list[BitMap]:
+    if not all(one.sets for one in several):
+        return []  # of some they were not read
+    sets: list[list[BitMap]] = [[] for _ in range(count)]
+    for one, at in zip(several, places, strict=True):
+        for place, installations in zip(at.tolist(), one.sets, strict=True):
+            sets[place].append(installations)
+    return [BitMap.union(*some) for some in sets]
+
+
+# -- As stored --------------------------------------------------------------------------------------------------------
+
+
+def packed(one: Breakdown) -> tuple[bytes, bytes, bytes]:
+    """Keys, counts and the length of each set; durations; sets, one after the other."""
+    sets = [installations.serialize() if installations else b"" for installations in one.sets]
+    lengths = np.array([len(each) for each in sets], np.int64)
+    return packing.pack([one.keys, lengths, *one.counts.T]), packing.pack(one.durations), b"".join(sets)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A packed breakdown, opened as far as it is asked for; without the sets where they were not read."""
+
+    keys: Numbers
+    counts: Numbers
+    ends: Numbers
+    durations: _Durations
+    packed_sets: bytes | None
+
+    @classmethod
+    def opened(cls, counts: bytes, durations: bytes, sets: bytes | None = None) -> "Stored":
+        """As `packed` made it."""
+        keys, lengths, *columns = packing.unpack(counts)
+        parts, buckets, times = (column.astype(np.int64) for column in packing.unpack(durations))
+        counted = np.stack(columns, axis=1).astype(np.int64)
+        return cls(keys.astype(np.int64), counted, np.cumsum(lengths), (parts, buckets, times), sets)
+
+    def by(self, name: str) -> Breakdown:
+        """The parts of one of BREAKDOWNS; or of ALL, where that is all there is."""
+        if name == ALL:
+            return Breakdown(self.keys, self.counts, self.durations, self._sets(0, len(self.keys)))
+        first, last = _range(self.keys, name)
+        sets = self._sets(first, last) if BREAKDOWNS[name].sets else ()
+        return Breakdown(self.keys[first:last], self.counts[first:last], _cut(self.durations, first, last), sets)
+
+    def _sets(self, first: int, last: int) -> Sequence[BitMap]:
+        if self.packed_sets is None or first == last:
+            return ()
+        start = int(self.ends[first - 1]) if first else 0
+        ends = self.ends[first:last].tolist()
+        return [set_of(self.packed_sets[at:to]) for at, to in zip([start, *ends], ends, strict=False)]
+
+
+def set_of(packed_set: bytes) -> BitMap:
+    """One set of installations."""
+    return BitMap.deserialize(packed_set) if packed_set else BitMap()

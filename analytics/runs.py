@@ -1,0 +1,228 @@
+"""Runs: what rollups keep of each run, as columns of numbers.
+
+In: hours. Out: their runs, read from events or unpacked from the hours' rollups. Next: breakdowns.py, rollups.py
+
+A run is an event with a duration. Of its values only their numbers are kept (Value), of its installation the small id,
+of its duration the bucket.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from django.db.models import QuerySet
+from vibetel_client import contract
+from vibetel_client.contract import Kind
+
+from analytics import packing
+from analytics.dimensions import NUMBERED, OPTION
+from analytics.models import HourlyRollup, Value
+from analytics.packing import Numbers
+
+# Log-scale buckets whose middle is within 2 % of all they hold (DDSketch, Masson et al. 2019, section 2).
+ACCURACY = 0.02
+GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+
+# What a run has, in the order in which hours are sorted: what repeats most comes first.
+COLUMNS = (
+    *NUMBERED,
+    "options",  # bit n - 1 for the option numbered n
+    "failed",
+    "installation",  # 0 for a placeholder
+    "bucket",  # of its duration, failed or not
+    "context_tokens",
+    "prompt_tokens",
+    "completion_tokens",
+)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Columns of one length: those of COLUMNS, and `hour`, the UTC hours since 1970."""
+
+    columns: Mapping[str, Numbers]
+
+    def __len__(self) -> int:
+        return len(self.columns["hour"])
+
+    def __getitem__(self, name: str) -> Numbers:
+        return self.columns[name]
+
+    def where(self, chosen: Numbers) -> "Runs":
+        """Those that a mask or an array of places chooses."""
+        return Runs({name: column[chosen] for name, column in self.columns.items()})
+
+    def packed(self) -> bytes:
+        """All but their hour. The same runs give the same bytes, in whatever order they come."""
+        order = np.lexsort([self[name] for name in reversed(COLUMNS)])
+        return packing.pack([self[name][order] for name in COLUMNS])
+
+    def by_hour(self) -> "Iterator[tuple[datetime, Runs]]":
+        """Each hour's, in order."""
+        for hour, places in groups(self["hour"]):
+            yield moment(hour), self.where(places)
+
+    def by_day(self) -> "Iterator[tuple[date, Runs]]":
+        """Each UTC day's, in order."""
+        for day, places in groups(self["hour"] // 24):
+            yield moment(24 * day).date(), self.where(places)
+
+
+def bucket_ms(bucket: int) -> float:
+    """The duration that stands for a bucket, within ACCURACY of all it holds."""
+    return float(2 * GAMMA**bucket / (GAMMA + 1))
+
+
+def groups(keys: Numbers) -> Iterator[tuple[int, Numbers]]:
+    """Each key, in order, with the places where it stands."""
+    if len(keys):
+        order = np.argsort(keys, kind="stable")
+        bounds = starts(keys[order])
+        for places in np.split(order, bounds[1:]):
+            yield int(keys[places[0]]), places
+
+
+def starts(keys: Numbers) -> Numbers:
+    """Where each key begins among sorted ones."""
+    new = np.empty(len(keys), bool)
+    new[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+def moment(hour: int) -> datetime:
+    """The beginning of an hour, counted from 1970."""
+    return datetime.fromtimestamp(hour * 3600, UTC)
+
+
+def none() -> Runs:
+    """Of nothing."""
+    return Runs({name: np.zeros(0, np.uint8) for name in ("hour", *COLUMNS)})
+
+
+def together(several: Iterable[Runs]) -> Runs:
+    """One after the other."""
+    them = list(several)
+    if not them:
+        return none()
+    return Runs({name: np.concatenate([runs[name] for runs in them]) for name in ("hour", *COLUMNS)})
+
+
+# -- From rollups -----------------------------------------------------------------------------------------------------
+
+
+def stored(start: datetime, until: datetime) -> Iterator[Runs]:
+    """The runs of each hour from `start` to before `until`, as its rollup has them."""
+    hours = HourlyRollup.objects.filter(hour__gte=start, hour__lt=until).order_by("hour")
+    for hour, packed in binary_rows(hours.values_list("hour", "packed")):
+        yield unpacked(hour, packed)
+
+
+def unpacked(hour: datetime, packed: bytes) -> Runs:
+    """The runs of an hour's rollup."""
+    columns = dict(zip(COLUMNS, packing.unpack(packed), strict=True))
+    return Runs({"hour": np.full(len(columns["failed"]), int(hour.timestamp()) // 3600, np.uint32), **columns})
+
+
+def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
+    """What a query answers. Django's own cursor has Postgres write bytes as hexadecimal text, thrice the time."""
+    sql, parameters = query.query.sql_with_params()
+    connection.ensure_connection()
+    with psycopg.Cursor(connection.connection) as cursor:
+        yield from cursor.execute(sql, parameters, binary=True)
+
+
+# -- From events ------------------------------------------------------------------------------------------------------
+
+
+def of_events(hours: Sequence[datetime]) -> Runs:
+    """The runs of these hours, as their events have it now. Numbers values that are new."""
+    with connection.cursor() as cursor:
+        options = _option_numbers()
+        runs = _read(cursor, hours, options)
+        if runs["unknown"].any():
+            cursor.execute(_NUMBER_VALUES, {"hours": list(hours)})
+            runs = _read(cursor, hours, options)
+    return runs
+
+
+def _option_numbers() -> dict[str, int]:
+    """The contract's options, numbered for good when they are first met."""
+    numbers = dict(Value.objects.filter(dimension=OPTION).values_list("value", "number"))
+    for option in contract.OPTIONS:
+        if option.name not in numbers:
+            numbers[option.name] = len(numbers) + 1
+            Value.objects.create(dimension=OPTION, value=option.name, number=numbers[option.name])
+    return numbers
+
+
+def _read(cursor: CursorWrapper, hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
+    """`unknown` is not 0 where a value has no number yet."""
+    names = ("hour", *COLUMNS, "unknown")
+    query = f"COPY ({_READ.format(options=_options(options))}) TO STDOUT (FORMAT BINARY)"
+    with cursor.copy(query, {"hours": list(hours)}) as copy:
+        answer = b"".join(copy)
+    # A row is the number of its columns, then each behind its length (PostgreSQL, "COPY", "Binary Format").
+    row = np.dtype([("count", ">i2")] + [item for name in names for item in ((f"{name} length", ">i4"), (name, ">i8"))])
+    rows = np.frombuffer(answer, row, (len(answer) - _COPY_HEADER_BYTES - 2) // row.itemsize, _COPY_HEADER_BYTES)
+    return Runs({name: rows[name].astype(np.int64) for name in names})
+
+
+_COPY_HEADER_BYTES = 19
+
+
+def _options(numbers: Mapping[str, int]) -> str:
+    """Which options a run used: flags that are on, and whatever else it gave."""
+    used = {
+        option.name: f"options->'{option.name}' = 'true'" if option.kind is Kind.FLAG else f"options ? '{option.name}'"
+        for option in contract.OPTIONS
+    }
+    return " | ".join(
+        f"CASE WHEN {used[name]} THEN {1 << number - 1} ELSE 0 END" for name, number in numbers.items() if name in used
+    )
+
+
+_RUN = """
+    SELECT e.*, hour FROM unnest(%(hours)s::timestamptz[]) AS hour
+    JOIN analytics_event e ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'
+    WHERE duration_ms IS NOT NULL
+"""
+_NUMBERS = ", ".join(f"coalesce({column}_value.number, 0)::bigint" for column in NUMBERED)
+_UNKNOWN = " OR ".join(
+    f"(({sql}) IS NOT NULL AND {column}_value.number IS NULL)" for column, (_, sql) in NUMBERED.items()
+)
+_JOINS = " ".join(
+    f"LEFT JOIN analytics_value {column}_value"
+    f" ON {column}_value.dimension = '{dimension}' AND {column}_value.value = {sql}"
+    for column, (dimension, sql) in NUMBERED.items()
+)
+_READ = f"""
+    SELECT extract(epoch FROM hour)::bigint / 3600, {_NUMBERS},
+           CASE WHEN options IS NULL OR options = '{{{{}}}}' THEN 0 ELSE {{options}} END::bigint,
+           (has_error IS TRUE)::int::bigint,
+           coalesce(installation_id, 0)::bigint,
+           ceil(ln(greatest(duration_ms, 1)) / {math.log(GAMMA)!r})::bigint,
+           coalesce(context_tokens, 0)::bigint,
+           coalesce(prompt_tokens, 0)::bigint,
+           coalesce(completion_tokens, 0)::bigint,
+           ({_UNKNOWN})::int::bigint
+    FROM ({_RUN}) run {_JOINS}
+"""  # noqa: S608 - the expressions are this module's own
+_VALUES = ", ".join(f"('{dimension}', {sql})" for dimension, sql in NUMBERED.values())
+_NUMBER_VALUES = f"""
+    INSERT INTO analytics_value (dimension, value, number)
+    SELECT dimension, value,
+           coalesce((SELECT max(number) FROM analytics_value v WHERE v.dimension = unseen.dimension), 0)
+           + row_number() OVER (PARTITION BY dimension ORDER BY value)
+    FROM (
+        SELECT d.dimension, d.value FROM ({_RUN}) run
+        CROSS JOIN LATERAL (VALUES {_VALUES}) AS d (dimension, value) WHERE d.value IS NOT NULL
+        EXCEPT SELECT dimension, value FROM analytics_value
+    ) unseen
+"""  # noqa: S608
