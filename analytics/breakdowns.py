@@ -12,6 +12,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from pyroaring import BitMap
@@ -59,16 +60,6 @@ class Breakdown:
         parts, buckets, times = self.durations
         first, last = np.searchsorted(parts, [place, place + 1])
         return buckets[first:last], times[first:last]
-
-    def by(self, name: str) -> "Breakdown":
-        """The parts of one of BREAKDOWNS."""
-        first, last = _range(self.keys, name)
-        return Breakdown(
-            self.keys[first:last],
-            self.counts[first:last],
-            _cut(self.durations, first, last),
-            self.sets[first:last] if BREAKDOWNS[name].sets else (),
-        )
 
 
 def numbers_of(key: int) -> tuple[int, int]:
@@ -131,37 +122,33 @@ class Ready:
             "placeholder_runs": self._installation == 0,
             "log_durations": self._bucket * self._succeeded,
         }
-        self._counts = np.stack([np.asarray(counted.get(name, them.columns.get(name))) for name in COUNTS], axis=1)
-        self._counts = self._counts.astype(np.int64)
+        self._counts = [np.asarray(counted.get(name, them.columns.get(name))).astype(np.int64) for name in COUNTS]
 
-    def breakdown(self, chosen: Numbers) -> Breakdown:
+    def breakdown(self, chosen: Numbers) -> "Flat":
         """Of the runs at these places."""
         keys = self._keys[:, chosen]
         rows, columns = np.nonzero(keys >= 0)
         keys = keys[rows, columns]
-        if not len(keys):
-            return nothing()
         order = np.argsort(keys)
         keys, rows, places = keys[order], rows[order], chosen[columns[order]]
         bounds = runs.starts(keys)
-        counts = np.add.reduceat(self._counts[places], bounds, axis=0)
+        counts = np.stack([np.add.reduceat(counted[places], bounds) for counted in self._counts], axis=1)
         if self._of_installations.any():  # of a single installation nobody asks for tokens
             counts[self._of_installations[rows[bounds]], _TOKENS] = 0
         part = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(keys))))
         timed = self._with_durations[rows] & self._succeeded[places]
         known = self._with_sets[rows] & (self._installation[places] > 0)
-        return Breakdown(
+        return Flat(
             keys[bounds],
             counts,
             _histograms(part[timed] << 32 | self._bucket[places[timed]]),
-            _sets(part[known] << 32 | self._installation[places[known]], len(bounds)),
+            _members(part[known] << 32 | self._installation[places[known]]),
         )
 
 
 def of(them: Runs, name: str) -> Breakdown:
     """Runs told apart by one of BREAKDOWNS, or by nothing (ALL)."""
-    one = Ready(them, [name]).breakdown(np.arange(len(them)))
-    return one if name == ALL or BREAKDOWNS[name].sets else Breakdown(one.keys, one.counts, one.durations, ())
+    return Ready(them, [name]).breakdown(np.arange(len(them))).by(name) if len(them) else nothing()
 
 
 def _keys(them: Runs, name: str) -> Iterator[Numbers]:
@@ -189,13 +176,10 @@ def _histograms(of_each: Numbers) -> _Durations:
     return found >> 32, found & _LOW, np.diff(np.append(bounds, len(of_each)))
 
 
-def _sets(of_each: Numbers, count: int) -> list[BitMap]:
+def _members(of_each: Numbers) -> tuple[Numbers, Numbers]:
     of_each = np.sort(of_each)
     of_each = of_each[runs.starts(of_each)]
-    ids = (of_each & _LOW).astype(np.uint32).tobytes()
-    ends = (4 * np.searchsorted(of_each >> 32, np.arange(1, count + 1))).tolist()
-    # pyroaring reads an `array` ten times faster than an array of numpy's.
-    return [BitMap(array("I", ids[at:to])) for at, to in zip([0, *ends], ends, strict=False)]
+    return of_each >> 32, of_each & _LOW
 
 
 # -- Put together -----------------------------------------------------------------------------------------------------
@@ -244,47 +228,66 @@ def _merged_sets(several: Sequence[Breakdown], places: Sequence[Numbers], count:
 # -- As stored --------------------------------------------------------------------------------------------------------
 
 
-def packed(one: Breakdown) -> tuple[bytes, bytes, bytes]:
-    """Keys, counts and the length of each set; durations; sets, one after the other."""
-    sets = [installations.serialize() if installations else b"" for installations in one.sets]
-    lengths = np.array([len(each) for each in sets], np.int64)
-    return packing.pack([one.keys, lengths, *one.counts.T]), packing.pack(one.durations), b"".join(sets)
-
-
 @dataclass(frozen=True)
-class Stored:
-    """A packed breakdown, opened as far as it is asked for; without the sets where they were not read."""
+class Flat:
+    """Several breakdowns in one: parts as in Breakdown, and their installations as pairs (place of the part, id).
+
+    Pairs are in order. They are None where they were not read.
+    """
 
     keys: Numbers
     counts: Numbers
-    ends: Numbers
     durations: _Durations
-    packed_sets: bytes | None
-
-    @classmethod
-    def opened(cls, counts: bytes, durations: bytes, sets: bytes | None = None) -> "Stored":
-        """As `packed` made it."""
-        keys, lengths, *columns = packing.unpack(counts)
-        parts, buckets, times = (column.astype(np.int64) for column in packing.unpack(durations))
-        counted = np.stack(columns, axis=1).astype(np.int64)
-        return cls(keys.astype(np.int64), counted, np.cumsum(lengths), (parts, buckets, times), sets)
+    members: tuple[Numbers, Numbers] | None
 
     def by(self, name: str) -> Breakdown:
         """The parts of one of BREAKDOWNS; or of ALL, where that is all there is."""
-        if name == ALL:
-            return Breakdown(self.keys, self.counts, self.durations, self._sets(0, len(self.keys)))
-        first, last = _range(self.keys, name)
-        sets = self._sets(first, last) if BREAKDOWNS[name].sets else ()
-        return Breakdown(self.keys[first:last], self.counts[first:last], _cut(self.durations, first, last), sets)
+        first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
+        kept = self.members is not None and (name == ALL or BREAKDOWNS[name].sets)
+        return Breakdown(
+            self.keys[first:last],
+            self.counts[first:last],
+            _cut(self.durations, first, last),
+            self._sets(first, last) if kept else (),
+        )
 
-    def _sets(self, first: int, last: int) -> Sequence[BitMap]:
-        if self.packed_sets is None or first == last:
-            return ()
-        start = int(self.ends[first - 1]) if first else 0
-        ends = self.ends[first:last].tolist()
-        return [set_of(self.packed_sets[at:to]) for at, to in zip([start, *ends], ends, strict=False)]
+    def installations(self) -> BitMap:
+        """Of the first part."""
+        return self._sets(0, 1)[0]
+
+    def _sets(self, first: int, last: int) -> list[BitMap]:
+        parts, ids = self.members or (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        start, *ends = np.searchsorted(parts, np.arange(first, last + 1)).tolist()
+        raw = ids[start : ends[-1]].astype(np.uint32).tobytes() if ends else b""
+        bounds = [4 * (end - start) for end in (start, *ends)]
+        # pyroaring reads an `array` ten times faster than an array of numpy's.
+        return [BitMap(array("I", raw[at:to])) for at, to in pairwise(bounds)]
+
+    def packed(self) -> tuple[bytes, bytes, bytes]:
+        """Keys and counts; durations; members."""
+        assert self.members
+        parts, ids = self.members
+        lengths = np.bincount(parts, minlength=len(self.keys))
+        steps = np.diff(ids, prepend=0)  # small numbers, but where a part begins
+        steps[runs.starts(parts)] = ids[runs.starts(parts)]
+        return packing.pack([self.keys, lengths, *self.counts.T]), packing.pack(self.durations), packing.pack([steps])
 
 
-def set_of(packed_set: bytes) -> BitMap:
-    """One set of installations."""
-    return BitMap.deserialize(packed_set) if packed_set else BitMap()
+def unpacked(counts: bytes, durations: bytes, members: bytes | None = None) -> Flat:
+    """What was packed."""
+    keys, lengths, *columns = (column.astype(np.int64) for column in packing.unpack(counts))
+    parts, buckets, times = (column.astype(np.int64) for column in packing.unpack(durations))
+    return Flat(
+        keys,
+        np.stack(columns, axis=1),
+        (parts, buckets, times),
+        None if members is None else _unpacked_members(members, lengths),
+    )
+
+
+def _unpacked_members(members: bytes, lengths: Numbers) -> tuple[Numbers, Numbers]:
+    steps = packing.unpack(members)[0].astype(np.int64)
+    sums = np.cumsum(steps)
+    begins = (np.cumsum(lengths) - lengths)[lengths > 0]
+    before = sums[begins] - steps[begins]  # what parts before it add to a part's numbers
+    return np.repeat(np.arange(len(lengths)), lengths), sums - np.repeat(before, lengths[lengths > 0])

@@ -57,14 +57,14 @@ BREAKDOWNS: Mapping[str, Breakdown] = {
     "provider": Breakdown(3, ("provider",)),
     "model": Breakdown(4, ("model",)),
     "error_type": Breakdown(5, ("error_type",), durations=False),  # failures have none
-    "os": Breakdown(6, ("os",)),
-    "ci": Breakdown(7, ("ci",), durations=False),
-    "agent": Breakdown(8, ("agent",), durations=False),
+    "os": Breakdown(6, ("os",), sets=False, durations=False),
+    "ci": Breakdown(7, ("ci",), sets=False, durations=False),
+    "agent": Breakdown(8, ("agent",), sets=False, durations=False),
     "who": Breakdown(9, ("who",), durations=False),
     "provider_model": Breakdown(10, ("provider", "model")),
     "command_model": Breakdown(11, ("command", "model"), sets=False, durations=False),
     "error_version": Breakdown(12, ("error_type", "version"), sets=False, durations=False),
     "file_thinking_model": Breakdown(13, ("file_model", "thinking_model"), sets=False, durations=False),
-    OPTION: Breakdown(14, ("options",), durations=False),
+    OPTION: Breakdown(14, ("options",), sets=False, durations=False),
     INSTALLATION: Breakdown(15, ("installation",), sets=False, durations=False),
 }

@@ -26,12 +26,22 @@ def pack(columns: Sequence[Numbers]) -> bytes:
         most = int(column.max()) if len(column) else 0
         width = next(width for width in _WIDTHS_BYTES if most < 1 << (8 * width))
         parts += (bytes((width,)), column.astype(f"<u{width}").tobytes())
-    return _codec()[0].compress(b"".join(parts))
+    return compress(b"".join(parts))
 
 
 def unpack(packed: bytes) -> list[Numbers]:
     """The columns; read-only."""
-    return list(_columns(_codec()[1].decompress(packed)))
+    return list(_columns(decompress(packed)))
+
+
+def compress(raw: bytes) -> bytes:
+    """Zstandard, which takes a third of zlib's time both ways."""
+    return _codec()[0].compress(raw)
+
+
+def decompress(packed: bytes) -> bytes:
+    """What `compress` was given."""
+    return _codec()[1].decompress(packed)
 
 
 def _columns(raw: bytes) -> Iterator[Numbers]:

@@ -24,9 +24,6 @@ from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
 
-# A transaction's share: days are recomputed whole, so what counts is in how many the hours are.
-_DAYS_AT_ONCE = 4
-
 
 def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours: None) -> int:
     """Bring the rollups up to the events. Answers how many hours were recomputed; `progress` is told now and then.
@@ -37,7 +34,7 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
     while True:
         with transaction.atomic():
             warehouse.lock(wait=wait)
-            touched = _some_touched()
+            touched = _touched_of_a_day()
             if not touched:
                 return hours
             frozen_until = frozen_before()
@@ -48,7 +45,7 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
                     len(touched) - len(recomputed),
                 )
             if recomputed:
-                _recompute(recomputed)
+                _recompute(_day(recomputed[0]), recomputed)
             TouchedHour.objects.filter(hour__in=touched).delete()
         hours += len(recomputed)
         progress(len(touched))
@@ -59,35 +56,29 @@ def frozen_before() -> datetime | None:
     return LoadProgress.objects.filter(pk=1).values_list("pruned_before", flat=True).first()
 
 
-def _some_touched() -> list[datetime]:
-    touched = TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[: 24 * _DAYS_AT_ONCE]
-    days = sorted({_day(hour) for hour in touched})[:_DAYS_AT_ONCE]
-    return [hour for hour in touched if _day(hour) in days]
+def _touched_of_a_day() -> list[datetime]:
+    """A transaction's share: a day is recomputed whole, however many of its hours were touched."""
+    touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[:24])
+    return [hour for hour in touched if _day(hour) == _day(touched[0])]
 
 
 def _day(hour: datetime) -> date:
     return hour.astimezone(UTC).date()
 
 
-def _recompute(hours: Sequence[datetime]) -> None:
-    """Replace the rows of these hours and of their days. Call with the warehouse locked."""
+def _recompute(day: date, hours: Sequence[datetime]) -> None:
+    """Replace the rows of a day and of these of its hours. Call with the warehouse locked."""
+    start = datetime.combine(day, time(), UTC)
+    others = [
+        them for them in runs.stored(start, start + timedelta(days=1)) if runs.moment(int(them["hour"][0])) not in hours
+    ]
     new = runs.of_events(hours)
     HourlyRollup.objects.filter(hour__in=hours).delete()
     _copy(HourlyRollup, hour_rows(new))
-    days = sorted({_day(hour) for hour in hours})
-    of_day = dict(new.by_day())
-    for day in days:
-        start = datetime.combine(day, time(), UTC)
-        # Those that were recomputed are at hand.
-        others = [
-            them
-            for them in runs.stored(start, start + timedelta(days=1))
-            if runs.moment(int(them["hour"][0])) not in hours
-        ]
-        of_day[day] = runs.together([*others, *([of_day[day]] if day in of_day else [])])
-    before, after = _seen_on(days), {day: BitMap(np.unique(of_day[day]["installation"]).tolist()) for day in days}
-    _replace_days(days, (row for day in days for row in day_rows(day, of_day[day])))
-    _note_days(before, after)
+    of_day = runs.together([*others, new])
+    before = _seen_on(day)
+    _replace_day(day, day_rows(day, of_day))
+    _note_day(day, before, BitMap(np.unique(of_day["installation"][of_day["installation"] > 0]).tolist()))
 
 
 # -- Rows -------------------------------------------------------------------------------------------------------------
@@ -136,20 +127,19 @@ def day_rows(day: date, them: Runs) -> Iterator[DayRow]:
         for value, places in runs.groups(values):
             one = whole.breakdown(places)
             *plain, _ = one.counts[0].tolist()
-            packed = (*breakdowns.packed(one), *breakdowns.packed(parts.breakdown(places)))
-            yield DayRow._make((day, dimension, value, *plain, len(one.sets[0]), *packed))
+            packed = (*one.packed(), *parts.breakdown(places).packed())
+            yield DayRow._make((day, dimension, value, *plain, len(one.installations()), *packed))
 
 
 # -- Rows to Postgres -------------------------------------------------------------------------------------------------
 
 
-def _replace_days(days: Sequence[date], rows: Iterable[DayRow]) -> None:
-    """Make the rows of these days these. What is the same stays: a new event changes few of a day's rows."""
+def _replace_day(day: date, rows: Iterable[DayRow]) -> None:
+    """Make these the rows of the day. What is the same stays: a new event changes few of a day's rows."""
     new = {row[:3]: row for row in rows}
     gone = []
-    stored = DailyRollup.objects.filter(day__in=days).values_list("pk", *DayRow._fields)
-    for pk, *columns in runs.binary_rows(stored):
-        row = DayRow(*columns)
+    for pk, *columns in runs.binary_rows(DailyRollup.objects.filter(day=day).values_list("pk", *DayRow._fields)):
+        row = DayRow._make(columns)
         if new.get(row[:3]) == row:
             del new[row[:3]]
         else:
@@ -172,20 +162,26 @@ def _copy(model: type[models.Model], rows: Iterable[HourRow | DayRow]) -> None:
 # -- When an installation was seen ------------------------------------------------------------------------------------
 
 
-def _seen_on(days: Sequence[date]) -> dict[date, BitMap]:
-    """Who had a run on each of these days, by the rollups as they are."""
-    totals = DailyRollup.objects.filter(dimension=TOTAL, day__in=days)
-    return {day: breakdowns.set_of(sets) for day, sets in runs.binary_rows(totals.values_list("day", "installations"))}
+def _seen_on(day: date) -> BitMap:
+    """Who had a run on this day, by the rollups as they are."""
+    for _, installations in _totals(day=day):
+        return installations
+    return BitMap()
 
 
-def _note_days(before: dict[date, BitMap], after: dict[date, BitMap]) -> None:
-    """Bring first and last days up to date, where the sets of some days changed."""
-    came = [(day, now - before.get(day, BitMap())) for day, now in after.items()]
-    left = BitMap.union(BitMap(), *(before.get(day, BitMap()) - now for day, now in after.items()))
+def _totals(**when: date) -> Iterator[tuple[date, BitMap]]:
+    """Who had a run on each day."""
+    totals = DailyRollup.objects.filter(dimension=TOTAL, **when).order_by("day")
+    columns = totals.values_list("day", "counts", "durations", "installations")
+    for day, *packed in runs.binary_rows(columns):
+        yield day, breakdowns.unpacked(*packed).installations()
+
+
+def _note_day(day: date, before: BitMap, after: BitMap) -> None:
+    """Bring first and last days up to date, where the set of a day changed."""
     with connection.cursor() as cursor:
-        for day, ids in came:
-            cursor.execute(_WIDEN, {"day": day, "ids": ids.to_array().tolist()})
-    if left:  # an earlier copy of an event came, with another time: who else knows
+        cursor.execute(_WIDEN, {"day": day, "ids": (after - before).to_array().tolist()})
+    if left := before - after:  # an earlier copy of an event came, with another time: who else knows
         _look_again(left)
 
 
@@ -199,9 +195,8 @@ _WIDEN = """
 def _look_again(ids: BitMap) -> None:
     """Find the first and last day of these by looking at every day."""
     seen: dict[int, list[date]] = {}
-    totals = DailyRollup.objects.filter(dimension=TOTAL).order_by("day")
-    for day, sets in runs.binary_rows(totals.values_list("day", "installations")):
-        for number in breakdowns.set_of(sets) & ids:
+    for day, installations in _totals():
+        for number in installations & ids:
             seen.setdefault(number, []).append(day)
     for number in ids:
         days = seen.get(number)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from vibetel_client import contract
 from vibetel_client.contract import Kind
@@ -132,7 +132,10 @@ def unpacked(hour: datetime, packed: bytes) -> Runs:
 
 def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
     """What a query answers. Django's own cursor has Postgres write bytes as hexadecimal text, thrice the time."""
-    sql, parameters = query.query.sql_with_params()
+    try:
+        sql, parameters = query.query.sql_with_params()
+    except EmptyResultSet:  # it asks for one of no values
+        return
     connection.ensure_connection()
     with psycopg.Cursor(connection.connection) as cursor:
         yield from cursor.execute(sql, parameters, binary=True)
@@ -143,12 +146,12 @@ def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
 
 def of_events(hours: Sequence[datetime]) -> Runs:
     """The runs of these hours, as their events have it now. Numbers values that are new."""
-    with connection.cursor() as cursor:
-        options = _option_numbers()
-        runs = _read(cursor, hours, options)
-        if runs["unknown"].any():
+    options = _option_numbers()
+    runs = _read(hours, options)
+    if runs["unknown"].any():
+        with connection.cursor() as cursor:
             cursor.execute(_NUMBER_VALUES, {"hours": list(hours)})
-            runs = _read(cursor, hours, options)
+        runs = _read(hours, options)
     return runs
 
 
@@ -162,19 +165,25 @@ def _option_numbers() -> dict[str, int]:
     return numbers
 
 
-def _read(cursor: CursorWrapper, hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
+def _read(hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
     """`unknown` is not 0 where a value has no number yet."""
     names = ("hour", *COLUMNS, "unknown")
-    query = f"COPY ({_READ.format(options=_options(options))}) TO STDOUT (FORMAT BINARY)"
-    with cursor.copy(query, {"hours": list(hours)}) as copy:
-        answer = b"".join(copy)
-    # A row is the number of its columns, then each behind its length (PostgreSQL, "COPY", "Binary Format").
-    row = np.dtype([("count", ">i2")] + [item for name in names for item in ((f"{name} length", ">i4"), (name, ">i8"))])
-    rows = np.frombuffer(answer, row, (len(answer) - _COPY_HEADER_BYTES - 2) // row.itemsize, _COPY_HEADER_BYTES)
-    return Runs({name: rows[name].astype(np.int64) for name in names})
+    query = _READ.format(options=_options(options))
+    connection.ensure_connection()
+    # Columns as arrays, as Postgres sends them: a Python object for each number would take five times as long.
+    with psycopg.Cursor(connection.connection) as binary:
+        binary.execute("SET LOCAL work_mem = '64MB'")  # some days' runs: else it is done on disk
+        answer = binary.execute(query, {"hours": list(hours)}, binary=True).pgresult
+        return Runs(
+            {name: _numbers(answer.get_value(0, place) if answer else None) for place, name in enumerate(names)}
+        )
 
 
-_COPY_HEADER_BYTES = 19
+def _numbers(sent: bytes | None) -> Numbers:
+    """An array of bigint as it is sent: five int4 (array.c, array_send), then each number behind its length."""
+    if sent is None:
+        return np.zeros(0, np.int64)
+    return np.frombuffer(sent, np.dtype([("length", ">i4"), ("number", ">i8")]), offset=20)["number"].astype(np.int64)
 
 
 def _options(numbers: Mapping[str, int]) -> str:
@@ -188,12 +197,13 @@ def _options(numbers: Mapping[str, int]) -> str:
     )
 
 
+# Looked up once, by the index on their time, before anything is joined: left to itself, Postgres reads every event.
 _RUN = """
-    SELECT e.*, hour FROM unnest(%(hours)s::timestamptz[]) AS hour
+    WITH run AS MATERIALIZED (SELECT e.*, hour FROM unnest(%(hours)s::timestamptz[]) AS hour
     JOIN analytics_event e ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'
-    WHERE duration_ms IS NOT NULL
+    WHERE duration_ms IS NOT NULL)
 """
-_NUMBERS = ", ".join(f"coalesce({column}_value.number, 0)::bigint" for column in NUMBERED)
+_NUMBERS = ", ".join(f"array_agg(coalesce({column}_value.number, 0)::bigint)" for column in NUMBERED)
 _UNKNOWN = " OR ".join(
     f"(({sql}) IS NOT NULL AND {column}_value.number IS NULL)" for column, (_, sql) in NUMBERED.items()
 )
@@ -203,25 +213,27 @@ _JOINS = " ".join(
     for column, (dimension, sql) in NUMBERED.items()
 )
 _READ = f"""
-    SELECT extract(epoch FROM hour)::bigint / 3600, {_NUMBERS},
-           CASE WHEN options IS NULL OR options = '{{{{}}}}' THEN 0 ELSE {{options}} END::bigint,
-           (has_error IS TRUE)::int::bigint,
-           coalesce(installation_id, 0)::bigint,
-           ceil(ln(greatest(duration_ms, 1)) / {math.log(GAMMA)!r})::bigint,
-           coalesce(context_tokens, 0)::bigint,
-           coalesce(prompt_tokens, 0)::bigint,
-           coalesce(completion_tokens, 0)::bigint,
-           ({_UNKNOWN})::int::bigint
-    FROM ({_RUN}) run {_JOINS}
+    {_RUN}
+    SELECT array_agg(extract(epoch FROM hour)::bigint / 3600), {_NUMBERS},
+           array_agg(CASE WHEN options IS NULL OR options = '{{{{}}}}' THEN 0 ELSE {{options}} END::bigint),
+           array_agg((has_error IS TRUE)::int::bigint),
+           array_agg(coalesce(installation_id, 0)::bigint),
+           array_agg(ceil(ln(greatest(duration_ms, 1)) / {math.log(GAMMA)!r})::bigint),
+           array_agg(coalesce(context_tokens, 0)::bigint),
+           array_agg(coalesce(prompt_tokens, 0)::bigint),
+           array_agg(coalesce(completion_tokens, 0)::bigint),
+           array_agg(({_UNKNOWN})::int::bigint)
+    FROM run {_JOINS}
 """  # noqa: S608 - the expressions are this module's own
 _VALUES = ", ".join(f"('{dimension}', {sql})" for dimension, sql in NUMBERED.values())
 _NUMBER_VALUES = f"""
+    {_RUN}
     INSERT INTO analytics_value (dimension, value, number)
     SELECT dimension, value,
            coalesce((SELECT max(number) FROM analytics_value v WHERE v.dimension = unseen.dimension), 0)
            + row_number() OVER (PARTITION BY dimension ORDER BY value)
     FROM (
-        SELECT d.dimension, d.value FROM ({_RUN}) run
+        SELECT d.dimension, d.value FROM run
         CROSS JOIN LATERAL (VALUES {_VALUES}) AS d (dimension, value) WHERE d.value IS NOT NULL
         EXCEPT SELECT dimension, value FROM analytics_value
     ) unseen

@@ -54,6 +54,7 @@ class Fetched:
 def prepare() -> None:
     """To be called before threads write: boto3 makes clients in one thread only."""
     _client("archive")
+    _client("archive_read")
 
 
 def put(item: ArchiveObject) -> None:
@@ -89,7 +90,7 @@ def _put(item: ArchiveObject, **conditions: str) -> str:
 
 def _etag_of(item: ArchiveObject) -> str:
     """Of what is there. Raises ArchiveUnavailable where somebody else wrote it: that is not ours to replace."""
-    there = _client("archive").head_object(Bucket=settings.ARCHIVE_BUCKET, Key=item.name)
+    there = _client("archive_read").head_object(Bucket=settings.ARCHIVE_BUCKET, Key=item.name)
     if there["Metadata"].get("sha256") != item.metadata["sha256"]:
         raise ArchiveUnavailable("NameTaken")
     return there["ETag"].strip('"')

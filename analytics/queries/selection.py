@@ -17,7 +17,7 @@ import numpy as np
 from django.db.models import Q
 
 from analytics import breakdowns, runs
-from analytics.breakdowns import Breakdown, Stored
+from analytics.breakdowns import Breakdown, Flat
 from analytics.dimensions import ALL, DIMENSIONS, NUMBERED, TOTAL
 from analytics.models import DailyRollup, Value
 from analytics.packing import Numbers
@@ -79,17 +79,17 @@ class Selection:
         for day, stored in self._rows(by == ALL, first, until, sets=sets or by == ALL):
             yield day, stored.by(by)
 
-    def _rows(self, whole: bool, first: date, until: date, *, sets: bool) -> list[tuple[date, Stored]]:
+    def _rows(self, whole: bool, first: date, until: date, *, sets: bool) -> list[tuple[date, Flat]]:
         asked = (whole, first, until, sets)
         if asked not in self._stored:
             names = _WHOLE if whole else _PARTS
             rows = DailyRollup.objects.filter(self._stored_under(), day__gte=first, day__lt=until)
             columns = rows.values_list("day", *(names if sets else names[:2]))
-            self._stored[asked] = [(day, Stored.opened(*packed)) for day, *packed in runs.binary_rows(columns)]
+            self._stored[asked] = [(day, breakdowns.unpacked(*packed)) for day, *packed in runs.binary_rows(columns)]
         return self._stored[asked]
 
     @cached_property
-    def _stored(self) -> dict[tuple[bool, date, date, bool], list[tuple[date, Stored]]]:
+    def _stored(self) -> dict[tuple[bool, date, date, bool], list[tuple[date, Flat]]]:
         return {}
 
     def _stored_under(self) -> Q:
