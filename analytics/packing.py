@@ -16,7 +16,7 @@ Numbers = NDArray[Any]
 """One dimension, of any integer type."""
 
 _WIDTHS_BYTES = (1, 2, 4, 8)
-_LEVEL = 3
+_LEVEL = 1
 
 
 def pack(columns: Sequence[Numbers]) -> bytes:

@@ -8,8 +8,9 @@ resends and repairs are one mechanism, and running it again changes nothing. Hou
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
 
+# A transaction's share. Loaders wait for it.
+_DAYS_AT_ONCE = 7
+
 
 def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours: None) -> int:
     """Bring the rollups up to the events. Answers how many hours were recomputed; `progress` is told now and then.
@@ -34,7 +38,7 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
     while True:
         with transaction.atomic():
             warehouse.lock(wait=wait)
-            touched = _touched_of_a_day()
+            touched = _some_touched()
             if not touched:
                 return hours
             frozen_until = frozen_before()
@@ -45,7 +49,7 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
                     len(touched) - len(recomputed),
                 )
             if recomputed:
-                _recompute(_day(recomputed[0]), recomputed)
+                _recompute(recomputed)
             TouchedHour.objects.filter(hour__in=touched).delete()
         hours += len(recomputed)
         progress(len(touched))
@@ -56,18 +60,32 @@ def frozen_before() -> datetime | None:
     return LoadProgress.objects.filter(pk=1).values_list("pruned_before", flat=True).first()
 
 
-def _touched_of_a_day() -> list[datetime]:
-    """A transaction's share: a day is recomputed whole, however many of its hours were touched."""
-    touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[:24])
-    return [hour for hour in touched if _day(hour) == _day(touched[0])]
+def _some_touched() -> list[datetime]:
+    touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[: 24 * _DAYS_AT_ONCE])
+    days = sorted({_day(hour) for hour in touched})[:_DAYS_AT_ONCE]
+    return [hour for hour in touched if _day(hour) in days]
 
 
 def _day(hour: datetime) -> date:
     return hour.astimezone(UTC).date()
 
 
-def _recompute(day: date, hours: Sequence[datetime]) -> None:
-    """Replace the rows of a day and of these of its hours. Call with the warehouse locked."""
+def _recompute(hours: Sequence[datetime]) -> None:
+    """Replace the rows of these hours and of their days. Call with the warehouse locked."""
+    came: dict[date, BitMap] = {}
+    left = BitMap()
+    for day, of_day in groupby(sorted(hours), key=_day):
+        before = _seen_on(day)
+        after = _recompute_day(day, list(of_day))
+        came[day] = after - before
+        left |= before - after
+    _note_days(came)
+    if left:  # an earlier copy of an event came, with another time: who else knows
+        _look_again(left)
+
+
+def _recompute_day(day: date, hours: Sequence[datetime]) -> BitMap:
+    """A day is recomputed whole, however many of its hours were touched. Answers who had a run."""
     start = datetime.combine(day, time(), UTC)
     others = [
         them for them in runs.stored(start, start + timedelta(days=1)) if runs.moment(int(them["hour"][0])) not in hours
@@ -76,9 +94,8 @@ def _recompute(day: date, hours: Sequence[datetime]) -> None:
     HourlyRollup.objects.filter(hour__in=hours).delete()
     _copy(HourlyRollup, hour_rows(new))
     of_day = runs.together([*others, new])
-    before = _seen_on(day)
     _replace_day(day, day_rows(day, of_day))
-    _note_day(day, before, BitMap(np.unique(of_day["installation"][of_day["installation"] > 0]).tolist()))
+    return BitMap(np.unique(of_day["installation"][of_day["installation"] > 0]).tolist())
 
 
 # -- Rows -------------------------------------------------------------------------------------------------------------
@@ -177,18 +194,24 @@ def _totals(**when: date) -> Iterator[tuple[date, BitMap]]:
         yield day, breakdowns.unpacked(*packed).installations()
 
 
-def _note_day(day: date, before: BitMap, after: BitMap) -> None:
-    """Bring first and last days up to date, where the set of a day changed."""
+def _note_days(came: Mapping[date, BitMap]) -> None:
+    """Bring first and last days up to date, where installations came to a day."""
+    first: dict[int, date] = {}
+    last: dict[int, date] = {}
+    for day in sorted(came):
+        of_day = dict.fromkeys(came[day].to_array().tolist(), day)
+        first = of_day | first
+        last |= of_day
     with connection.cursor() as cursor:
-        cursor.execute(_WIDEN, {"day": day, "ids": (after - before).to_array().tolist()})
-    if left := before - after:  # an earlier copy of an event came, with another time: who else knows
-        _look_again(left)
+        cursor.execute(_WIDEN, [list(first), list(first.values()), [last[number] for number in first]])
 
 
 _WIDEN = """
-    UPDATE analytics_installation
-    SET first_seen = least(first_seen, %(day)s), last_seen = greatest(last_seen, %(day)s)
-    WHERE id = ANY(%(ids)s) AND (first_seen IS NULL OR first_seen > %(day)s OR last_seen < %(day)s)
+    UPDATE analytics_installation i
+    SET first_seen = least(i.first_seen, seen.first), last_seen = greatest(i.last_seen, seen.last)
+    FROM unnest(%s::int[], %s::date[], %s::date[]) AS seen (id, first, last)
+    WHERE i.id = seen.id
+      AND (i.first_seen IS NULL OR i.first_seen > seen.first OR i.last_seen < seen.last)
 """
 
 
