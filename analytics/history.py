@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from analytics import lines, objects
 from analytics.load import Loaded, chunks, load_objects, unknown
 from analytics.models import LoadedObject
-from analytics.objects import Opened
+from analytics.objects import Lines, Opened
 from ingest import archive
 from ingest.archive import Fetched, Listed
 
@@ -28,7 +28,6 @@ _LAST_MOMENT = time(23, 59, 59, 999_000, tzinfo=UTC)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID = re.compile(rf"(?:^|/)([0-7][{_CROCKFORD}]{{9}})[{_CROCKFORD}]{{16}}\.json(?:\.gz)?\Z")
 _ULID_MAX_MS = 4_102_444_800_000  # the year 2100: any later time is another kind of name
-_BOM = b"\xef\xbb\xbf"
 _EVENT_ID_AT = lines.COLUMNS.index("event_id")
 
 
@@ -109,20 +108,19 @@ def time_in_name(name: str) -> datetime | None:
 def open_history(entry: Listed, item: Fetched) -> Opened | None:
     """An object's lines, those that are not empty, under the numbers they have in the text; None for one of ours.
 
-    Reasons: bad_gzip, too_large.
+    Reasons: bad_gzip, too_large, not_ndjson.
     """
     if objects.is_ours(item.metadata):
         return None
     text, reason = objects.unzip(entry, item, plain=True)
     if reason:
         return Opened(entry, LoadedObject.State.QUARANTINED, imported=True, reason=reason)
-    stripped = (line.removeprefix(_BOM).strip() for line in text.split(b"\n"))
-    numbered = [(number, line) for number, line in enumerate(stripped, start=1) if line]
+    numbered = Lines(text, tidied=True)
     return Opened(
         entry,
         LoadedObject.State.HISTORY,
         imported=True,
-        rows=len(numbered),
+        rows=sum(1 for _ in numbered),
         numbered=numbered,
         received_at=received_at(entry),
     )

@@ -8,28 +8,36 @@ smallest (received_at, object, line) counts, whatever the order of loading. hist
 by the same means.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import chain, islice
+from datetime import datetime, timedelta
+from itertools import islice
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 from vibetel_client import contract
 
 from analytics import lines, objects, warehouse
-from analytics.lines import Row
-from analytics.models import LoadedObject, LoadProgress, Quarantined, TouchedHour
+from analytics.lines import Broken, Row
+from analytics.models import LoadedObject, LoadProgress, TouchedHour
 from analytics.objects import Open, Opened
 from ingest import archive, batches, buffer
 from ingest.archive import Listed
 
-# A transaction's share: as many objects, and as many of their bytes, as fit into memory with ease.
+logger = logging.getLogger(__name__)
+
+# A transaction's share: as many objects, as many of their bytes, and as many of their lines, but for those of the last
+# one, as fit into memory with ease. How many lines there are in so many bytes is not known before they are unpacked.
 OBJECTS_AT_ONCE = 200
 OBJECTS_MAX_BYTES = 4 * 1_048_576
+LINES_AT_ONCE = 100_000
+# What the bucket lists and does not give out is asked for by each look for so long after it was put; then by the looks
+# at the whole bucket.
+ASKED_FOR = timedelta(hours=1)
 # A Redis that takes another's place may be so far behind it, and its objects are still found by the next look. What is
 # older, the looks at the whole bucket find.
 CLOCK_STEP_MAX_MS = 60_000
@@ -39,7 +47,7 @@ CLOCK_STEP_MAX_MS = 60_000
 class Loaded:
     """What a look at the bucket brought: objects, and what became of their rows.
 
-    `delayed` are the names of those that could not be fetched; they wait for the next look.
+    `delayed` are those that could not be fetched; they wait for another look.
     """
 
     objects: int = 0
@@ -47,7 +55,7 @@ class Loaded:
     duplicates: int = 0
     quarantined: int = 0
     foreign_objects: int = 0
-    delayed: list[str] = field(default_factory=list)
+    delayed: list[Listed] = field(default_factory=list)
 
     @property
     def delayed_objects(self) -> int:
@@ -69,10 +77,12 @@ def catch_up(*, everything: bool, wait: bool, progress: Callable[[Loaded], None]
     # Only a clock that was set back makes it go back: an object may be where nobody looked any more.
     everything = everything or (next_from is not None and next_from < relist_from)
     listed = archive.listing() if everything else archive.listing(prefix=batches.PREFIX, start_after=relist_from)
-    seen = load_objects(listed, objects.open_ours, known=LoadedObject.objects.all(), wait=wait, progress=progress)
+    open_object = objects.open_finished(next_from)
+    seen = load_objects(listed, open_object, known=LoadedObject.objects.all(), wait=wait, progress=progress)
     if next_from:
         # What could not be fetched is listed again; names before `relist_from` only with `everything`.
-        next_from = min([next_from, *(name[:-1] for name in seen.delayed if name > relist_from)])
+        asked_for = [one.name for one in seen.delayed if timezone.now() - one.last_modified < ASKED_FOR]
+        next_from = min([next_from, *(name[:-1] for name in asked_for if name > relist_from)])
     if next_from and next_from != relist_from:
         LoadProgress.objects.update_or_create(pk=1, defaults={"relist_from": next_from})
     return seen
@@ -92,14 +102,18 @@ def load_objects(
     without `wait`.
     """
     seen = Loaded()
+    waiting = chunks(unknown(listed, known))
+    left: list[Listed] = []
     with ThreadPoolExecutor(1) as ahead:
         coming: Future[_Read] | None = None
-        for chunk in chain(chunks(unknown(listed, known)), [None]):
+        while (chunk := left or next(waiting, [])) or coming:
+            left = []
             if chunk and not wait:
                 _look_for_others()
             # Read before the lock is taken, while the chunk before it is written: a slow bucket holds up nobody.
             ready, coming = coming, ahead.submit(_read, chunk, open_object) if chunk else None
             if ready:
+                left = ready.result().left
                 _load_chunk(ready.result(), known, seen, wait=wait)
                 progress(seen)
     return seen
@@ -111,38 +125,74 @@ class _Parsed:
 
     source: LoadedObject
     rows: list[Row]
-    broken: list[Quarantined]
+    broken: list[Broken]
 
 
 @dataclass
 class _Read:
-    """What the bucket gave out, with the names of what it did not."""
+    """What the bucket gave out, what it did not, and what is left to be read because the others have so many lines."""
 
-    listed: list[Listed]
     parsed: list[_Parsed]
-    delayed: list[str]
+    delayed: list[Listed]
+    left: list[Listed]
 
 
 def _read(chunk: Sequence[Listed], open_object: Open) -> _Read:
     """Fetch and parse these objects. In a thread of its own: no database here."""
     found = _Read([], [], [])
+    lines_count = 0
     for entry, item in objects.fetch(chunk):
-        if item is None:
-            found.delayed.append(entry.name)
-        elif opened := open_object(entry, item):
-            source = _ledger_row(opened)
-            found.listed.append(entry)
-            found.parsed.append(_Parsed(source, *lines.rows(source, opened.numbered, received_at=opened.received_at)))
+        if lines_count >= LINES_AT_ONCE:
+            found.left.append(entry)
+        elif item is None:
+            found.delayed.append(entry)
+        else:
+            try:
+                opened = open_object(entry, item)
+            except objects.NotWhole:
+                found.delayed.append(entry)
+                continue
+            if opened:
+                source = _ledger_row(opened)
+                one = _Parsed(source, *lines.rows(source, opened.numbered, received_at=opened.received_at))
+                found.parsed.append(one)
+                lines_count += len(one.rows) + len(one.broken)
     return found
+
+
+# What Postgres, or the way there, says of a value that it does not take.
+_REFUSALS = (DataError, IntegrityError, UnicodeEncodeError)
 
 
 def _load_chunk(read: _Read, known: "QuerySet[LoadedObject]", seen: Loaded, *, wait: bool) -> None:
     seen.delayed += read.delayed
+    try:
+        _load_parsed(read.parsed, known, seen, wait=wait)
+    except _REFUSALS:
+        # One of them holds what nobody foresaw. By itself, each other is loaded, and no look is stopped by that one.
+        for one in read.parsed:
+            try:
+                _load_parsed([one], known, seen, wait=wait)
+            except _REFUSALS as error:
+                logger.error("Postgres refuses rows of %r: %s", one.source.name, type(error).__name__)
+                _load_parsed([_put_aside(one, type(error).__name__)], known, seen, wait=wait)
+
+
+def _load_parsed(parsed: Sequence[_Parsed], known: "QuerySet[LoadedObject]", seen: Loaded, *, wait: bool) -> None:
     with transaction.atomic():
         warehouse.lock(wait=wait)
         # Another may have been here since the list was made.
-        new = {entry.name for entry in unknown(read.listed, known)}
-        _store([one for one in read.parsed if one.source.name in new], seen)
+        names = [one.source.name for one in parsed]
+        there = set(known.filter(name__in=names).values_list("name", flat=True))
+        _store([one for one in parsed if one.source.name not in there], seen)
+
+
+def _put_aside(one: _Parsed, reason: str) -> _Parsed:
+    """The object in quarantine as a whole. Of one of others nobody knows then how many rows it has."""
+    source = one.source
+    source.rows = source.quarantined_rows = 0 if source.state == LoadedObject.State.HISTORY else source.rows
+    source.state, source.reason = LoadedObject.State.QUARANTINED, reason
+    return _Parsed(source, [], [])
 
 
 # -- What to load -----------------------------------------------------------------------------------------------------
@@ -195,6 +245,8 @@ def _look_for_others() -> None:
 
 # -- One transaction --------------------------------------------------------------------------------------------------
 
+_COPY_BROKEN = f"COPY analytics_quarantined (source_object_id, {', '.join(Broken._fields)}) FROM STDIN"
+
 
 def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
     """Write the objects' ledger rows and load their lines. Call in a transaction, with the warehouse locked.
@@ -203,6 +255,8 @@ def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
     """
     if not parsed:
         return
+    for one in parsed:
+        one.source.pk = None  # one that it got in a transaction that failed is nobody's
     ledger = LoadedObject.objects.bulk_create(
         [one.source for one in parsed],
         update_conflicts=True,
@@ -210,24 +264,26 @@ def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
         update_fields=["state", "reason", "size_bytes", "etag", "imported", "rows", "quarantined_rows", "loaded_at"],
     )
     rows: list[Row] = []
-    broken: list[Quarantined] = []
     for source, one in zip(ledger, parsed, strict=True):
         for row in one.rows:
             row[lines.SOURCE_AT] = source.pk  # unknown when they were parsed
-        for line in one.broken:
-            line.source_object = source
         rows += one.rows
-        broken += one.broken
-    Quarantined.objects.bulk_create(broken, batch_size=500)
-    quarantined = Counter(line.source_object_id for line in broken)
-    for pk, count in quarantined.items():
-        LoadedObject.objects.filter(pk=pk).update(quarantined_rows=F("quarantined_rows") + count)
+        _keep(one.broken, source)
     loaded = write(rows)
     seen.objects += len(parsed)
     seen.rows += loaded
     seen.duplicates += len(rows) - loaded
-    seen.quarantined += len(broken) + sum(source.quarantined_rows for source in ledger)
+    seen.quarantined += sum(len(one.broken) + one.source.quarantined_rows for one in parsed)
     seen.foreign_objects += sum(source.state == LoadedObject.State.FOREIGN for source in ledger)
+
+
+def _keep(broken: Sequence[Broken], source: LoadedObject) -> None:
+    """Put an object's broken lines into quarantine."""
+    if broken:
+        with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(_COPY_BROKEN) as copy:
+            for line in broken:
+                copy.write_row((source.pk, *line))
+        LoadedObject.objects.filter(pk=source.pk).update(quarantined_rows=F("quarantined_rows") + len(broken))
 
 
 def _ledger_row(one: Opened) -> LoadedObject:
@@ -305,7 +361,7 @@ def write(rows: Sequence[Row]) -> int:
     """
     with connection.cursor() as cursor:
         cursor.execute(_CREATE_STAGING)
-        with cursor.copy(_COPY) as copy:
+        with connection.wrap_database_errors, cursor.copy(_COPY) as copy:  # psycopg's own method
             for row in rows:
                 copy.write_row(row)
         cursor.execute(_ADD_INSTALLATIONS)

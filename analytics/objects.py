@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from analytics.lines import LINE_MAX_BYTES, Numbered
 from analytics.models import LoadedObject
-from ingest import archive
+from ingest import archive, batches
 from ingest.archive import ArchiveUnavailable, Fetched, Listed
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,11 @@ class Opened:
     received_at: datetime | None = None
 
 
-# None for an object that is to be left alone.
+class NotWhole(Exception):
+    """The object cannot be read, and is about to be written once more."""
+
+
+# None for an object that is to be left alone. Raises NotWhole.
 Open = Callable[[Listed, Fetched], Opened | None]
 
 
@@ -123,6 +127,23 @@ def open_ours(entry: Listed, item: Fetched) -> Opened:
     if reason:
         return Opened(entry, LoadedObject.State.QUARANTINED, imported, reason, rows)
     return Opened(entry, LoadedObject.State.LOADED, imported, rows=rows, numbered=Lines(text))
+
+
+def open_finished(oldest_name_to_come: str | None) -> Open:
+    """As open_ours, but for what the archiver may be about to write once more, because a put was cut short.
+
+    None where nobody can say what it is at.
+    """
+
+    def open_object(entry: Listed, item: Fetched) -> Opened:
+        opened = open_ours(entry, item)
+        may_come = entry.name.startswith(batches.PREFIX) and entry.name >= (oldest_name_to_come or "")
+        if opened.state == LoadedObject.State.QUARANTINED and may_come:
+            _tell_delayed(entry, opened.reason)
+            raise NotWhole
+        return opened
+
+    return open_object
 
 
 def unzip(entry: Listed, item: Fetched, *, plain: bool = False) -> tuple[bytes, str]:

@@ -63,7 +63,7 @@ def put(item: ArchiveObject) -> None:
     A server that is killed, or cut off, may keep a part of a put, or say that it has it all: that is written again.
     """
     with _bucket_errors():
-        etag = _put(item, IfNoneMatch="*") or _etag_of(item)
+        etag = _put(item, IfNoneMatch="*") or _etag_there(item)
         if not _fits(etag, item):
             etag = _put(item)
     if not _fits(etag, item):
@@ -88,12 +88,10 @@ def _put(item: ArchiveObject, **conditions: str) -> str:
     return answer["ETag"].strip('"')
 
 
-def _etag_of(item: ArchiveObject) -> str:
-    """Of what is there. Raises ArchiveUnavailable where somebody else wrote it: that is not ours to replace."""
+def _etag_there(item: ArchiveObject) -> str:
+    """The ETag of what is there of a put of the same lines; empty where it was of others: rows were gone since."""
     there = _client("archive_read").head_object(Bucket=settings.ARCHIVE_BUCKET, Key=item.name)
-    if there["Metadata"].get("sha256") != item.metadata["sha256"]:
-        raise ArchiveUnavailable("NameTaken")
-    return there["ETag"].strip('"')
+    return there["ETag"].strip('"') if there["Metadata"].get("sha256") == item.metadata["sha256"] else ""
 
 
 def _fits(etag: str, item: ArchiveObject) -> bool:

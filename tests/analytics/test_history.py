@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import tracemalloc
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from analytics import history, load
+from analytics import history, lines, load, replay
 from analytics.history import Preview
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, Quarantined
 from ingest import batches
-from ingest.archive import Listed
+from ingest.archive import Fetched, Listed
 from tests.analytics import bucket
 from tests.analytics.bucket import put, put_raw
 from tests.events import event, line
@@ -184,6 +185,48 @@ def test_history_keeps_a_broken_object_aside_and_loads_the_others() -> None:
 
 
 # -- Once -------------------------------------------------------------------------------------------------------------
+
+
+def test_history_keeps_the_beginning_of_a_line_that_is_too_long() -> None:
+    """White space around a line does not count."""
+    padding = b" " * lines.LINE_MAX_BYTES
+    too_long = b'{"note":"' + padding + b'"}'
+    put_raw(PIPELINE, gzip.compress(padding + text(sent()) + padding + too_long + b"\r\n" + padding + text(sent())))
+    assert load_history() == Loaded(objects=1, rows=2, quarantined=1)
+    kept = Quarantined.objects.get()
+    assert (kept.source_line, kept.reason) == (2, "too_long")
+    assert bytes(kept.payload) == too_long[: lines.LINE_MAX_BYTES + 1]
+
+
+def test_history_keeps_an_object_aside_that_postgres_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of which nobody knows how many lines it has."""
+    put_pipeline(sent(), sent())
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "_values", lambda archived: [None] * (len(lines.COLUMNS) - 4))
+        assert load_history() == Loaded(objects=1)
+    source = LoadedObject.objects.get()
+    assert (source.state, source.reason, source.rows) == ("quarantined", "IntegrityError", 0)
+    assert replay.replay().rows == 2
+    bucket.assert_books_balance()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [b'{"eventName":"' + b"x" * 40_000_000 + b'"}', b"x\n" * 900_000, b"\n" * 900_000],
+    ids=["one line", "broken lines", "empty lines"],
+)
+def test_history_takes_no_more_memory_than_some_times_the_text(hostile: bytes) -> None:
+    entry = Listed(PIPELINE, 1000, "", MOMENT)
+    item = Fetched(PIPELINE, gzip.compress(hostile, compresslevel=1), {})
+    tracemalloc.start()
+    try:
+        opened = history.open_history(entry, item)
+        assert opened
+        lines.rows(LoadedObject(), opened.numbered, received_at=opened.received_at)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * len(hostile) + 1_000_000
 
 
 def test_history_takes_copies_in_several_objects_for_one_event() -> None:

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from analytics import ledger, lines, load, objects, replay, rollups, warehouse
+from analytics import ledger, lines, load, objects, replay, rollups, verify, warehouse
 from analytics.load import Loaded
 from analytics.models import Event, Installation, LoadedObject, LoadProgress, Quarantined, TouchedHour
 from analytics.warehouse import WarehouseBusy
@@ -30,6 +30,15 @@ pytestmark = pytest.mark.usefixtures("empty_stores")
 
 def catch_up() -> Loaded:
     return load.catch_up(everything=True, wait=True)
+
+
+def test_load_waits_for_what_the_archiver_may_write_again() -> None:
+    whole = batches.archive_object(batches.object_name(buffer.now_ms()), [line()])
+    put_raw(whole.name, whole.body[:20], whole.metadata)  # a put that was cut short
+    assert catch_up().delayed_objects == 1
+    assert not LoadedObject.objects.exists()
+    put_raw(whole.name, whole.body, whole.metadata)
+    assert catch_up() == Loaded(objects=1, rows=1)
 
 
 def test_load_makes_a_typed_row_of_a_line() -> None:
@@ -344,6 +353,14 @@ def test_load_keeps_an_object_aside_that_is_no_list_of_events() -> None:
     assert (source.name, source.reason, source.rows) == (f"{bucket.HOUR}table.json.gz", "not_ndjson", 1001)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_load_keeps_aside_what_verify_finds_no_fault_with() -> None:
+    put_text(*([b"a;b;c"] * 1001), name="table")
+    put_text(line(), of_length(2 * lines.LINE_MAX_BYTES), line(), name="long")
+    catch_up()
+    assert not verify.verify(verify.deep).faults.listed()
+
+
 def test_load_keeps_an_object_aside_of_more_lines_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "OBJECT_MAX_LINES", 3)
     put_text(b"{}", b"{}", b"{}", b"{}", name="a")
@@ -371,6 +388,83 @@ def test_load_is_not_stopped_by_what_nobody_foresaw_in_a_line(
     assert f"unforeseen ZeroDivisionError in line 2 of '{bucket.HOUR}a.json.gz'" in caplog.text
     assert "duration 7" not in caplog.text
     assert replay.replay().rows == 1
+
+
+# What Postgres, or the way there, does not take: a column's name, and what is in it.
+_REFUSED = [
+    ("duration_ms", 2**63, "DataError"),
+    ("command", "nul\0", "DataError"),
+    ("command", "\ud800", "UnicodeEncodeError"),
+    ("tool_version", None, "IntegrityError"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "reason"), _REFUSED)
+def test_load_is_not_stopped_by_what_postgres_refuses(
+    column: str, value: Any, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its object is put aside as a whole, and loaded when the code is mended."""
+    make_row = lines._row
+
+    def row_but_one(archived: Any) -> lines.Row:
+        row = make_row(archived)
+        if archived.duration_ms == 7:
+            row[lines.COLUMNS.index(column)] = value
+        return row
+
+    put_text(line(), b"not json", name="a")
+    put_text(line(), line(duration=7), b"not json", name="b")
+    put(line(), line(), name="c")
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "_row", row_but_one)
+        assert catch_up() == Loaded(objects=3, rows=3, quarantined=4)
+        assert catch_up() == Loaded()
+        assert replay.replay().objects_left == 1
+    source = LoadedObject.objects.get(state="quarantined")
+    assert (source.name, source.reason, source.rows) == (f"{bucket.HOUR}b.json.gz", reason, 3)
+    assert f"Postgres refuses rows of '{source.name}': {reason}" in caplog.text
+    bucket.assert_books_balance()
+    assert replay.replay().rows == 2
+    bucket.assert_books_balance()
+
+
+def test_load_takes_some_lines_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many objects of however few bytes they are in."""
+    monkeypatch.setattr(load, "LINES_AT_ONCE", 3)
+    for name in "abcde":
+        put(line(), line(), name=name)
+    rows_then: list[int] = []
+    loaded = load.catch_up(everything=True, wait=True, progress=lambda seen: rows_then.append(seen.rows))
+    assert loaded == Loaded(objects=5, rows=10)
+    assert rows_then == [4, 8, 10]
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchKey"])
+def test_load_leaves_what_is_never_given_out_to_the_looks_at_the_whole_bucket(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books say what is missing, and verify which object."""
+    stuck = batches.object_name(buffer.now_ms() - 7_200_000, "stuck")
+    archive.put(batches.archive_object(stuck, [line()]))
+    buffer.add_counts(dict.fromkeys(("received", "accepted", "archived"), 1), {}, token="stuck")
+    asked: list[str] = []
+
+    def refuse(name: str) -> Fetched:
+        asked.append(name)
+        raise ArchiveUnavailable(code)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "get", refuse)
+        load.catch_up(everything=False, wait=True)
+        assert ledger.read().deviations[ledger.LOAD] == (0, 0), "it may be given out yet"
+        patch.setattr(load, "ASKED_FOR", timedelta(0))
+        load.catch_up(everything=False, wait=True)
+        assert LoadProgress.objects.get().relist_from > stuck
+        load.catch_up(everything=False, wait=True)
+        assert asked == [stuck] * 2
+        assert ledger.read().deviations[ledger.LOAD] == (-1, -1)
+    assert catch_up().rows == 1
+    assert ledger.read().deviations[ledger.LOAD] == (0, 0)
 
 
 def test_load_tells_once_of_an_object_that_cannot_be_fetched(

@@ -81,6 +81,20 @@ def test_archive_due_after_a_kill_between_put_and_release() -> None:
     assert archived_lines() == lines
 
 
+@pytest.mark.parametrize("kept", [b"", b"\x1f\x8b\x08half of it"])
+def test_archive_due_writes_again_what_a_cut_put_left_behind(kept: bytes) -> None:
+    push(2)
+    buffer.seal_due(max_age_ms=0)
+    [seal] = buffer.sealed()
+    name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
+    item = batches.archive_object(name, buffer.lines(seal))
+    writer = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
+    writer.put_object(Bucket=now_set.ARCHIVE_BUCKET, Key=item.name, Body=kept, Metadata=item.metadata)
+    archiver.archive_due()
+    assert archive.get(item.name).body == item.body
+    assert buffer.sealed() == []
+
+
 def test_archive_due_keeps_what_the_bucket_refuses(settings: Settings) -> None:
     push(100)
     settings.ARCHIVE_BUCKET = "no-such-bucket"
