@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from analytics import ledger, load, rollups, verify
+from analytics import ledger, load, prune, rollups, verify
 from analytics.warehouse import WarehouseBusy
 from ingest import archive, buffer
 
@@ -59,6 +59,19 @@ def verify_nightly() -> None:
     level = logging.WARNING if report.faults else logging.INFO
     counts = (report.objects_count, report.read_count, report.events_count, len(report.faults))
     logger.log(level, "verified objects=%d read=%d events=%d faults=%d", *counts)
+
+
+@shared_task(ignore_result=True)
+def prune_nightly() -> None:
+    """Remove the events that are older than RETENTION_MONTHS; tomorrow's look removes what this one could not."""
+    now = timezone.now()
+    before = prune.kept_from(now)
+    try:
+        pruned = prune.prune(before, now)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("not pruned: %s %s", type(error).__name__, str(error).partition("\n")[0])
+        return
+    logger.info("pruned before=%s events=%d days=%d", before, pruned.events, pruned.days)
 
 
 def _bring_up(*, everything: bool) -> None:

@@ -108,6 +108,7 @@ DATABASE_URL = env.parsed("DATABASE_URL", environment.url("postgresql", "postgre
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)
+RETENTION_MONTHS = env.positive("RETENTION_MONTHS", 13)  # how long Postgres keeps events; figures stay, and the archive
 
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -124,6 +125,11 @@ CELERY_BEAT_SCHEDULE = {
     "load-missed": {
         "task": "analytics.tasks.load_missed_objects",
         "schedule": crontab(minute="17", hour="*/6"),
+        "options": {"expires": 3600.0},
+    },
+    "prune-nightly": {
+        "task": "analytics.tasks.prune_nightly",
+        "schedule": crontab(minute="13", hour="3"),
         "options": {"expires": 3600.0},
     },
     "verify-nightly": {
@@ -152,6 +158,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "rest_framework.authtoken",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -185,6 +192,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # serves each app's static folder as it is: no collectstatic step
 LOGIN_URL = "admin:login"
+# Requests of the stats API, of one account, as each web process counts them; or `off`. Above: 429
+STATS_RATE_PER_ACCOUNT = env.parsed("STATS_RATE_PER_ACCOUNT", environment.rate, "600/min")
+SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0", "TITLE": "vibetel: figures", "VERSION": "1"}  # its document
 TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en"
