@@ -49,9 +49,9 @@ REQUESTS: list[Request] = [
     ("post", body(event(), event(duration=-1), "x"), JSON, {}),
     ("post", body(*[event() for _ in range(501)]), JSON, {}),
     ("post", b" " * 1_048_577, JSON, {}),
-    ("post", gzip.compress(VALID), JSON, {"Content-Encoding": "gzip"}),
+    ("post", gzip.compress(VALID, mtime=0), JSON, {"Content-Encoding": "gzip"}),
     ("post", zlib.compress(VALID), JSON, {"Content-Encoding": "deflate"}),
-    ("post", gzip.compress(bytes(2_000_000)), JSON, {"Content-Encoding": "gzip"}),
+    ("post", gzip.compress(bytes(2_000_000), mtime=0), JSON, {"Content-Encoding": "gzip"}),
     ("post", VALID, JSON, {"Content-Encoding": "gzip"}),
     ("post", VALID, JSON, {"Content-Encoding": "br"}),
     ("post", VALID, JSON, {"Content-Encoding": "identity"}),
@@ -82,7 +82,7 @@ def answered(view: type[PipelineView], request: Request, query: str = "") -> Any
     return answer.status_code, sorted(answer.items()), answer.content, buffer.counters(), buffer.dropped(), kept
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: f"{r[0]} {r[1][:9]!r} {r[2]} {r[3]}")
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: f"{r[0]} {r[1][:2]!r} {r[2]} {r[3]}")
 def test_the_slim_view_answers_as_the_unslimmed_one(request_: Request) -> None:
     assert answered(SlimPipelineView, request_) == answered(PipelineView, request_)
 
@@ -117,7 +117,7 @@ def test_both_views_are_unavailable_alike(redis_away: None) -> None:
     assert found[0][0] == 503
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: f"{r[0]} {r[1][:9]!r} {r[2]} {r[3]}")
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: f"{r[0]} {r[1][:2]!r} {r[2]} {r[3]}")
 def test_the_slim_view_leaves_no_garbage(request_: Request) -> None:
     """Nothing that only the search for cycles would free: it would hold bodies until then."""
     answered(SlimPipelineView, request_)
