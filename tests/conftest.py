@@ -12,6 +12,11 @@ from ingest import archive, archiver, buffer, names, round_trip, tally, throttle
 from tests.portal import Portal
 
 
+def pytest_configure() -> None:
+    """Each test of a page makes an administrator: a quarter of a second with the hash that production takes."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def empty_buffer() -> Iterator[None]:
     """The tests' own Redis with nothing in it, and a process that remembers nothing of it."""
