@@ -11,6 +11,7 @@ from pytest_django.fixtures import Settings
 from ingest import archive, archiver, buffer, names, round_trip, tally, throttles
 from tests.ingest import patience
 from tests.portal import Portal
+from tests.servers import remove
 
 
 def pytest_configure() -> None:
@@ -79,4 +80,5 @@ def portal(tmp_path: Path) -> Iterator[Portal]:
     portal = Portal(tmp_path / "portal")
     portal.start()
     yield portal
-    portal.stop()
+    portal.kill()  # an orderly end takes seconds; vibetel/test_up.py has it
+    remove(portal.data_dir)
