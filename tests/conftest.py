@@ -11,7 +11,6 @@ from pytest_django.fixtures import Settings
 from ingest import archive, archiver, buffer, names, round_trip, tally, throttles
 from tests.ingest import patience
 from tests.portal import Portal
-from tests.servers import remove
 
 
 def pytest_configure() -> None:
@@ -81,4 +80,3 @@ def portal(tmp_path: Path) -> Iterator[Portal]:
     portal.start()
     yield portal
     portal.kill()  # an orderly end takes seconds; vibetel/test_up.py has it
-    remove(portal.data_dir)
