@@ -9,7 +9,15 @@ from django.core.files.storage import storages
 from pytest_django.fixtures import Settings
 
 from ingest import archive, archiver, buffer, names, round_trip, tally, throttles
+from tests.ingest import patience
 from tests.portal import Portal
+
+
+def pytest_configure() -> None:
+    """What would make tests slow, or depend on how busy the machine is."""
+    # Each test of a page makes an administrator: a quarter of a second with the hash that production takes.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    patience.be_patient()
 
 
 @pytest.fixture
@@ -26,6 +34,13 @@ def _empty() -> None:
     names.forget()
     throttles.forget()
     archiver.forget()
+
+
+@pytest.fixture
+def limits_as_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For Redis's answers: how long it may take."""
+    for name, limit in patience.SERVED.items():
+        monkeypatch.setattr(round_trip, name, limit)
 
 
 @pytest.fixture
@@ -64,4 +79,4 @@ def portal(tmp_path: Path) -> Iterator[Portal]:
     portal = Portal(tmp_path / "portal")
     portal.start()
     yield portal
-    portal.stop()
+    portal.kill()  # an orderly end takes seconds; vibetel/test_up.py has it

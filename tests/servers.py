@@ -2,8 +2,11 @@
 
 In: nothing; the environment's settings are dropped, so that every default holds. Out: DATA_DIR for settings.py, with
 the servers running. Fails: UsageError, where a server does not start. Next: pytest-django, which reads the settings
+
+With `-n` each of pytest-xdist's workers has servers of its own, and the process that hands out the tests has none.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -35,11 +38,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     stack.callback(remove, data_dir)
     os.environ["DATA_DIR"] = str(data_dir)
     asked = early_config.known_args_namespace
-    if not (asked.help or asked.version or asked.collectonly):
+    if getattr(asked, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        _header[:] = ["servers: PostgreSQL, Valkey, S3 for each worker"]
+    elif not (asked.help or asked.version or asked.collectonly):
         began = time.monotonic()
         supervisor = stack.enter_context(Supervisor(data_dir, _header.append))
         try:
-            supervisor.start([_hasty(child) for child in servers.needed(data_dir, os.environ)])
+            with Path(__file__).open() as one_at_a_time:
+                fcntl.flock(one_at_a_time, fcntl.LOCK_EX)  # of two that start at once, both may choose the same port
+                supervisor.start([_hasty(child) for child in servers.needed(data_dir, os.environ)])
         except StartFailed as error:
             raise pytest.UsageError(str(error)) from error
         _header[:] = [f"servers: PostgreSQL, Valkey, S3 in {data_dir}, ready after {time.monotonic() - began:.1f} s"]

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.vibetel.programs import CHECKOUT
 
 BENCHES = {
@@ -11,6 +13,7 @@ BENCHES = {
 }
 
 
+@pytest.mark.xdist_group("stacks")
 def test_benches_find_every_event_where_it_belongs() -> None:
     """Side by side: both wait more than they work."""
     running = {

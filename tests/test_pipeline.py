@@ -14,6 +14,8 @@ from tests.events import body, event
 from tests.portal import Portal
 from tests.vibetel.programs import until
 
+pytestmark = pytest.mark.xdist_group("stacks")
+
 EXAMPLES = Path(__file__).parent.parent / "client/examples"
 
 

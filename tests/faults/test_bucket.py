@@ -60,6 +60,7 @@ def own_bucket(data_dir: Path) -> Iterator[tuple[int, Path]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@pytest.mark.xdist_group("stacks")
 def test_disk_of_the_bucket_that_is_full_only_delays(own_bucket: tuple[int, Path], events: Events) -> None:
     seaweedfs, folder = own_bucket
     bucket = {name: value for name, value in environment(folder, {}).items() if name.startswith("ARCHIVE")}

@@ -4,6 +4,8 @@ import random
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults import run
 from tests.faults.killer import WEIGHTS
 
@@ -11,6 +13,7 @@ EVENTS = 1000
 PAUSE_S = 0.3
 
 
+@pytest.mark.xdist_group("stacks")
 def test_portal_that_is_killed_and_broken_at_random_has_each_event_once(data_dir: Path) -> None:
     seed, kills = random.randrange(1_000_000), len(WEIGHTS)
     # pytest shows it where the test fails, wherever it does.

@@ -39,9 +39,10 @@ def serving(log_path: Path, **given: str) -> Iterator[Server]:
     """A server with these settings, until the end of the block."""
     server = Server(log_path)
     with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            ingest_command(server.port), cwd=CHECKOUT, env=os.environ | given, stdout=log, stderr=log
-        )
+        command = ingest_command(server.port)
+        assert command[-1] == "vibetel.ingest_wsgi:application"
+        command[-1] = "tests.ingest.patient_wsgi:application"
+        process = subprocess.Popen(command, cwd=CHECKOUT, env=os.environ | given, stdout=log, stderr=log)
     try:
         until(server.answers, otherwise=server.log.read_text)
         yield server

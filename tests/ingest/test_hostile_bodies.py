@@ -24,6 +24,7 @@ def rejected(reason: str, **more: str) -> dict[str, str]:
     return {"status": "rejected", "reason": reason} | more
 
 
+@pytest.mark.xdist_group("stacks")
 def test_pipeline_keeps_its_promises_whatever_is_posted(tmp_path: Path) -> None:
     outcome = run(tmp_path / "hostile", count=3000, seed=4)
     assert outcome.findings == {}

@@ -8,6 +8,7 @@ import pytest
 from tests.bench.outage import How, outage
 
 
+@pytest.mark.xdist_group("stacks")
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_the_stream_has_what_was_answered_202_and_nothing_else(how: How, tmp_path: Path) -> None:
     seen = outage(tmp_path / "portal", how, seconds=3)

@@ -14,7 +14,7 @@ from ingest import buffer, names, round_trip
 from ingest.round_trip import Mark, RedisAway
 from tests.events import line
 
-pytestmark = pytest.mark.usefixtures("empty_buffer")
+pytestmark = pytest.mark.usefixtures("empty_buffer", "limits_as_served")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from tests.events import body, event, line
 from tests.ingest.server import serving
 from tests.vibetel.programs import until
 
-pytestmark = pytest.mark.usefixtures("empty_buffer")
+pytestmark = pytest.mark.usefixtures("empty_buffer", "limits_as_served")
 
 
 def test_flush_writes_what_it_could_not_when_redis_is_back() -> None:

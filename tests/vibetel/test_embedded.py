@@ -15,6 +15,8 @@ import redis
 from tests.vibetel.programs import CHECKOUT, Program, pid_of, program, supervised, until
 from vibetel.embedded import addresses, environment, portal, servers
 
+pytestmark = pytest.mark.xdist_group("stacks")
+
 SERVERS = ("-m", "vibetel.embedded", "--", "sleep", "600")
 READY = "seaweedfs: ready", "valkey: ready", "postgres: ready"
 REPLACED = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r/0", "ARCHIVE_BUCKET": "b"}
