@@ -138,11 +138,17 @@ class Ready:
         part = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(keys))))
         timed = self._with_durations[rows] & self._succeeded[places]
         known = self._with_sets[rows] & (self._installation[places] > 0)
+        members = np.sort(part[known] << 32 | self._installation[places[known]])
+        members = members[runs.starts(members)]
+        steps = np.diff(members & _LOW, prepend=0)  # small numbers, but where a part begins
+        begins = runs.starts(members >> 32)
+        steps[begins] = members[begins] & _LOW
         return Flat(
             keys[bounds],
             counts,
             _histograms(part[timed] << 32 | self._bucket[places[timed]]),
-            _members(part[known] << 32 | self._installation[places[known]]),
+            np.bincount(members >> 32, minlength=len(bounds)),
+            steps,
         )
 
 
@@ -174,12 +180,6 @@ def _histograms(of_each: Numbers) -> _Durations:
     bounds = runs.starts(of_each)
     found = of_each[bounds]
     return found >> 32, found & _LOW, np.diff(np.append(bounds, len(of_each)))
-
-
-def _members(of_each: Numbers) -> tuple[Numbers, Numbers]:
-    of_each = np.sort(of_each)
-    of_each = of_each[runs.starts(of_each)]
-    return of_each >> 32, of_each & _LOW
 
 
 # -- Put together -----------------------------------------------------------------------------------------------------
@@ -230,20 +230,23 @@ def _merged_sets(several: Sequence[Breakdown], places: Sequence[Numbers], count:
 
 @dataclass(frozen=True)
 class Flat:
-    """Several breakdowns in one: parts as in Breakdown, and their installations as pairs (place of the part, id).
+    """Several breakdowns in one, opened as far as it is asked for.
 
-    Pairs are in order. They are None where they were not read.
+    Keys, counts and durations are as in Breakdown. Each part has so many installations (`lengths`); their ids stand one
+    part after the other in `steps`: a part's first id, then how far it is to each next. `steps` is None where it was
+    not read.
     """
 
     keys: Numbers
     counts: Numbers
     durations: _Durations
-    members: tuple[Numbers, Numbers] | None
+    lengths: Numbers
+    steps: Numbers | None
 
     def by(self, name: str) -> Breakdown:
         """The parts of one of BREAKDOWNS; or of ALL, where that is all there is."""
         first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
-        kept = self.members is not None and (name == ALL or BREAKDOWNS[name].sets)
+        kept = self.steps is not None and (name == ALL or BREAKDOWNS[name].sets)
         return Breakdown(
             self.keys[first:last],
             self.counts[first:last],
@@ -256,38 +259,29 @@ class Flat:
         return self._sets(0, 1)[0]
 
     def _sets(self, first: int, last: int) -> list[BitMap]:
-        parts, ids = self.members or (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        start, *ends = np.searchsorted(parts, np.arange(first, last + 1)).tolist()
-        raw = ids[start : ends[-1]].astype(np.uint32).tobytes() if ends else b""
-        bounds = [4 * (end - start) for end in (start, *ends)]
+        assert self.steps is not None
+        lengths = self.lengths[first:last]
+        start = int(self.lengths[:first].sum())
+        ends = np.cumsum(lengths)
+        steps = self.steps[start : start + int(lengths.sum())].astype(np.int64)
+        sums = np.cumsum(steps)
+        there = lengths > 0
+        begins = (ends - lengths)[there]
+        ids = (sums - np.repeat(sums[begins] - steps[begins], lengths[there])).astype(np.uint32)
         # pyroaring reads an `array` ten times faster than an array of numpy's.
+        raw, bounds = ids.tobytes(), [0, *(4 * ends).tolist()]
         return [BitMap(array("I", raw[at:to])) for at, to in pairwise(bounds)]
 
     def packed(self) -> tuple[bytes, bytes, bytes]:
-        """Keys and counts; durations; members."""
-        assert self.members
-        parts, ids = self.members
-        lengths = np.bincount(parts, minlength=len(self.keys))
-        steps = np.diff(ids, prepend=0)  # small numbers, but where a part begins
-        steps[runs.starts(parts)] = ids[runs.starts(parts)]
-        return packing.pack([self.keys, lengths, *self.counts.T]), packing.pack(self.durations), packing.pack([steps])
+        """Keys, counts and lengths; durations; steps."""
+        assert self.steps is not None
+        counts = packing.pack([self.keys, self.lengths, *self.counts.T])
+        return counts, packing.pack(self.durations), packing.pack([self.steps])
 
 
-def unpacked(counts: bytes, durations: bytes, members: bytes | None = None) -> Flat:
+def unpacked(counts: bytes, durations: bytes, installations: bytes | None = None) -> Flat:
     """What was packed."""
     keys, lengths, *columns = (column.astype(np.int64) for column in packing.unpack(counts))
     parts, buckets, times = (column.astype(np.int64) for column in packing.unpack(durations))
-    return Flat(
-        keys,
-        np.stack(columns, axis=1),
-        (parts, buckets, times),
-        None if members is None else _unpacked_members(members, lengths),
-    )
-
-
-def _unpacked_members(members: bytes, lengths: Numbers) -> tuple[Numbers, Numbers]:
-    steps = packing.unpack(members)[0].astype(np.int64)
-    sums = np.cumsum(steps)
-    begins = (np.cumsum(lengths) - lengths)[lengths > 0]
-    before = sums[begins] - steps[begins]  # what parts before it add to a part's numbers
-    return np.repeat(np.arange(len(lengths)), lengths), sums - np.repeat(before, lengths[lengths > 0])
+    steps = None if installations is None else packing.unpack(installations)[0]
+    return Flat(keys, np.stack(columns, axis=1), (parts, buckets, times), lengths, steps)

@@ -95,7 +95,7 @@ def _recompute_day(day: date, hours: Sequence[datetime]) -> BitMap:
     _copy(HourlyRollup, hour_rows(new))
     of_day = runs.together([*others, new])
     _replace_day(day, day_rows(day, of_day))
-    return BitMap(np.unique(of_day["installation"][of_day["installation"] > 0]).tolist())
+    return breakdowns.of(of_day, ALL).sets[0] if len(of_day) else BitMap()
 
 
 # -- Rows -------------------------------------------------------------------------------------------------------------

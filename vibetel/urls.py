@@ -1,7 +1,10 @@
-"""URLs of the portal: health, metrics, the dashboards under /admin/. Another process takes events: ingest_urls.py."""
+"""URLs of the portal: health, metrics, the stats API, the dashboards under /admin/.
+
+Another process takes events: ingest_urls.py.
+"""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from vibetel import health, metrics
@@ -11,5 +14,6 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
+    path("api/stats/", include("analytics.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -5,30 +5,88 @@ In: a Filter and the time. Out: frozen dataclasses of numbers; no words, no mark
 Reads rollups only, never events: a question costs the same whatever the number of events behind it.
 """
 
+from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
+from analytics.queries.errors import ErrorType, errors
 from analytics.queries.figures import PERCENTILE_MIN_RUNS, Figures
 from analytics.queries.filters import DEFAULT_PERIOD, PERIOD_DAYS, Filter, Period, parsed, words
 from analytics.queries.freshness import Freshness, freshness
 from analytics.queries.parts import Part, parts
 from analytics.queries.selection import Selection
+from analytics.queries.shares import Branch, Excluded, Matrix, Who, excluded, matrix, options, tree, who
 from analytics.queries.totals import Point, Series, Totals, series, totals
+from analytics.queries.users import (
+    Active,
+    ActiveDay,
+    Activity,
+    Cohort,
+    Cohorts,
+    Newcomers,
+    RunsBucket,
+    RunsPerInstallation,
+    activity,
+    cohorts,
+    newcomers,
+    runs_per_installation,
+)
+from analytics.queries.versions import (
+    Adoption,
+    AdoptionStep,
+    Comparison,
+    Side,
+    VersionAdoption,
+    adoption,
+    comparisons,
+)
 
 __all__ = [
     "DEFAULT_PERIOD",
+    "FALSE_ALARMS_MAX",
+    "INSTALLATIONS_MIN",
     "PERCENTILE_MIN_RUNS",
     "PERIOD_DAYS",
+    "Active",
+    "ActiveDay",
+    "Activity",
+    "Adoption",
+    "AdoptionStep",
+    "Branch",
+    "Cohort",
+    "Cohorts",
+    "Comparison",
+    "ErrorType",
+    "Excluded",
     "Figures",
     "Filter",
     "Freshness",
+    "Matrix",
+    "Newcomers",
     "Part",
     "Period",
     "Point",
+    "RunsBucket",
+    "RunsPerInstallation",
     "Selection",
     "Series",
+    "Side",
     "Totals",
+    "VersionAdoption",
+    "Who",
+    "activity",
+    "adoption",
+    "cohorts",
+    "comparisons",
+    "errors",
+    "excluded",
     "freshness",
+    "matrix",
+    "newcomers",
+    "options",
     "parsed",
     "parts",
+    "runs_per_installation",
     "series",
     "totals",
+    "tree",
+    "who",
     "words",
 ]

@@ -109,13 +109,20 @@ class Selection:
         return {}
 
     def _chosen(self, them: Runs) -> Runs:
-        chosen: Numbers | None = None
+        for dimension, wanted in self._wanted.items():
+            them = them.where(wanted[np.minimum(them[dimension], len(wanted) - 1)])
+        return them
+
+    @cached_property
+    def _wanted(self) -> dict[str, Numbers]:
+        """For each dimension that is filtered by, whether each number is wanted; the last stands for all above it."""
+        found = {}
         for dimension, (only, without) in self._numbers.items():
-            fits = ~np.isin(them[dimension], without)
-            if only is not None:
-                fits &= np.isin(them[dimension], only)
-            chosen = fits if chosen is None else chosen & fits
-        return them if chosen is None else them.where(chosen)
+            wanted = np.full(max([0, *(only or []), *without]) + 2, only is None)
+            wanted[only or []] = True
+            wanted[without] = False
+            found[dimension] = wanted
+        return found
 
     @cached_property
     def _numbers(self) -> dict[str, tuple[list[int] | None, list[int]]]:
@@ -137,7 +144,8 @@ def values(dimension: str, numbers: AbstractSet[int]) -> dict[int, str]:
 
 
 def _numbers(dimension: str, names: "AbstractSet[str] | tuple[()]") -> list[int]:
-    """A name that no run ever had fits none."""
+    """A name that no run ever had fits none; one with a NUL Postgres would not even look for."""
+    names = {name for name in names if "\0" not in name}
     found = Value.objects.filter(dimension=NUMBERED[dimension][0], value__in=names).values_list("number", flat=True)
     return [*found, *([0] if NONE in names else [])]
 

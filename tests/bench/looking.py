@@ -1,0 +1,252 @@
+"""Bench: how long what the pages ask takes, beside the same questions put to the rows, in Postgres and in DuckDB.
+
+In: the warehouse of DATA_DIR, as loading.py leaves it. Out: Markdown on stdout, exit status 1 where a figure is beyond
+its limit. Run by loading.py, which has the servers; docs/performance.md.
+
+Each page is asked anew, as by a process that has seen nothing of the warehouse but its connection.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+
+import django
+import duckdb
+
+django.setup()
+
+from django.db import connection  # noqa: E402 - models need Django
+
+from analytics import queries as q  # noqa: E402
+from analytics.dimensions import DIMENSIONS  # noqa: E402
+from analytics.queries import Filter, Period, Selection  # noqa: E402
+from tests.bench import report  # noqa: E402
+
+PAGE_MAX_MS = 100.0
+COMBINATION_MAX_MS = 1000.0
+_TURNS = 3
+_Ask = Callable[[Filter], object]
+_NOW = datetime(2026, 10, 31, 18, 20, tzinfo=UTC)
+_DAYS = 90
+
+
+def main() -> int:
+    """Measure it all."""
+    rows, beyond = _pages()
+    sys.stdout.write(report.table(["page", "asked", "median ms", "p95 ms", "slowest"], rows) + "\n\n")
+    rows, more = _combinations()
+    sys.stdout.write(report.table(["filters together, 90 days", "asked", "median ms", "p95 ms", "slowest"], rows))
+    beyond += more
+    sys.stdout.write("\n\n" + report.table(["question", "rollups", "Postgres", "DuckDB"], _beside()) + "\n\n")
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(f"Milliseconds; the slowest is named. {memory_mb:,.0f} MB in the process, DuckDB's included.\n\n")
+    sys.stdout.write("\n".join(beyond or ["Every page is within its limit."]) + "\n")
+    return 1 if beyond else 0
+
+
+# -- Pages ------------------------------------------------------------------------------------------------------------
+
+
+def _asked_by() -> Mapping[str, _Ask]:
+    """Page -> what it asks of a filter (dashboards/README.md, "Pages")."""
+
+    def several(*asked: _Ask) -> _Ask:
+        return lambda chosen: [ask(chosen) for ask in asked]
+
+    def by(name: str, *, in_steps: bool = False) -> _Ask:
+        return lambda chosen: q.parts(chosen, _NOW, name, in_steps=in_steps)
+
+    figures = several(_totals, _series, _freshness, q.excluded)
+    return {
+        "Overview": several(
+            figures,
+            *(by("command"), by("version", in_steps=True), by("model"), by("provider")),
+            by("error_type", in_steps=True),
+        ),
+        "Commands": several(figures, by("command"), by("option"), by("model"), by("version")),
+        "Versions": several(
+            figures, lambda c: q.adoption(c, _NOW), lambda c: q.comparisons(c, _NOW), by("version", in_steps=True)
+        ),
+        "Models": several(
+            figures, lambda c: q.tree(c, _NOW), lambda c: q.matrix(c, _NOW, "file_thinking_model"), by("model")
+        ),
+        "Tokens": several(figures, lambda c: q.matrix(c, _NOW, "command_model")),
+        "Performance": several(figures, by("command")),
+        "Errors": several(figures, lambda c: q.errors(c, _NOW), by("version")),
+        "Users": several(
+            figures,
+            *(lambda c: q.activity(c, _NOW), lambda c: q.newcomers(c, _NOW), lambda c: q.cohorts(c, _NOW)),
+            *(q.runs_per_installation, q.who),
+        ),
+    }
+
+
+def _totals(chosen: Filter) -> object:
+    return q.totals(chosen, _NOW)
+
+
+def _series(chosen: Filter) -> object:
+    return q.series(chosen, _NOW)
+
+
+def _freshness(chosen: Filter) -> object:
+    return q.freshness()
+
+
+def _pages() -> tuple[list[list[str]], list[str]]:
+    """Each page by default, over 90 days, and filtered by the most used values of each dimension."""
+    found, beyond = [], []
+    for page, ask in _asked_by().items():
+        for period in ("30d", "90d"):
+            for what, selections in (("", {"": Selection()}), (", one filter", _single())):
+                asked = {
+                    name: Filter(Period.ending_today(period, _NOW), selection=each) for name, each in selections.items()
+                }
+                row, p95 = _row(f"{page}, {period}{what}", {name: _time(ask, each) for name, each in asked.items()})
+                found.append(row)
+                if p95 > PAGE_MAX_MS:
+                    beyond.append(f"Beyond its limit: {page}, {period}{what}: {p95:.0f} ms > {PAGE_MAX_MS:.0f}")
+    return found, beyond
+
+
+def _combinations() -> tuple[list[list[str]], list[str]]:
+    """The Overview with two or three dimensions filtered by: their most used value wanted, or excluded."""
+    used: dict[str, AbstractSet[str]] = {}
+    for selection in _single().values():
+        for dimension, values in selection.only.items():
+            used.setdefault(dimension, values)
+    found, beyond = [], []
+    for count in (2, 3):
+        for wanted in (True, False):
+            times = {}
+            for dimensions in combinations(used, count):
+                named = {dimension: used[dimension] for dimension in dimensions}
+                selection = Selection(named) if wanted else Selection({}, named)
+                chosen = Filter(Period.ending_today("90d", _NOW), selection=selection)
+                times[", ".join(dimensions)] = _time(_asked_by()["Overview"], chosen, turns=1)
+            what = f"{count} {'wanted' if wanted else 'excluded'}"
+            row, p95 = _row(what, times)
+            found.append(row)
+            if p95 > COMBINATION_MAX_MS:
+                beyond.append(f"Beyond its limit: filters together, {what}: {p95:.0f} ms > {COMBINATION_MAX_MS:.0f}")
+    return found, beyond
+
+
+def _single() -> dict[str, Selection]:
+    """Each dimension by its most used value and by one that few use."""
+    found: dict[str, Selection] = {}
+    for dimension in DIMENSIONS:
+        names = [part.value for part in q.parts(Filter(Period.ending_today("90d", _NOW)), _NOW, dimension)]
+        found |= {f"{dimension}={name}": Selection({dimension: {name}}) for name in names[:1] + names[-1:]}
+    return found
+
+
+def _time(ask: _Ask, chosen: Filter, *, turns: int = _TURNS) -> float:
+    """The median of some turns, in milliseconds. In each the filter has read nothing yet."""
+    return _median_ms(lambda: ask(replace(chosen, selection=replace(chosen.selection))), turns)
+
+
+def _median_ms(ask: Callable[[], object], turns: int) -> float:
+    times = []
+    for _ in range(turns):
+        began = time.perf_counter()
+        ask()
+        times.append((time.perf_counter() - began) * 1000)
+    return median(times)
+
+
+def _row(name: str, times: Mapping[str, float]) -> tuple[list[str], float]:
+    in_order = sorted(times.values())
+    p95 = in_order[-(len(in_order) // 20 + 1)]
+    slowest = max(times, key=lambda which: times[which])
+    return [name, str(len(times)), f"{median(in_order):.0f}", f"{p95:.0f}", f"{slowest} {in_order[-1]:.0f}"], p95
+
+
+# -- Beside the rows --------------------------------------------------------------------------------------------------
+
+_SINCE = _NOW.replace(hour=0, minute=0) - timedelta(days=_DAYS - 1)
+# The questions of performance.md, "Looking", in the SQL of both.
+_QUESTIONS = {
+    "active installations by day, 90 days": """
+        SELECT floor(extract(epoch FROM occurred_at) / 86400) AS day, count(DISTINCT installation_id) FROM {rows}
+        WHERE occurred_at >= '{since}' AND duration_ms IS NOT NULL GROUP BY 1
+    """,
+    "by day and command": """
+        SELECT floor(extract(epoch FROM occurred_at) / 86400), command, count(*), sum(CASE WHEN has_error THEN 1 ELSE 0 END) FROM {rows}
+        WHERE occurred_at >= '{since}' AND duration_ms IS NOT NULL GROUP BY 1, 2
+    """,
+    "p50 and p99 by command": """
+        SELECT command, percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms),
+               percentile_disc(0.99) WITHIN GROUP (ORDER BY duration_ms) FROM {rows}
+        WHERE occurred_at >= '{since}' AND duration_ms IS NOT NULL AND NOT has_error GROUP BY 1
+    """,
+    "weekly retention": """
+        WITH seen AS (
+            SELECT DISTINCT installation_id, floor((extract(epoch FROM occurred_at) / 86400 + 3) / 7) AS week FROM {rows}
+            WHERE duration_ms IS NOT NULL AND installation_id IS NOT NULL
+        ), cohort AS (SELECT installation_id, min(week) AS first FROM seen GROUP BY 1)
+        SELECT first, week, count(*) FROM seen JOIN cohort USING (installation_id)
+        WHERE first >= floor((extract(epoch FROM TIMESTAMPTZ '{since}') / 86400 + 3) / 7) GROUP BY 1, 2
+    """,
+}
+
+
+def _beside() -> list[list[str]]:
+    ours: Mapping[str, _Ask] = {
+        "active installations by day, 90 days": _series,
+        "by day and command": lambda chosen: q.parts(chosen, _NOW, "command", in_steps=True),
+        "p50 and p99 by command": lambda chosen: q.parts(chosen, _NOW, "command"),
+        "weekly retention": lambda chosen: q.cohorts(chosen, _NOW),
+    }
+    everything = Filter(Period.ending_today("90d", _NOW), compare="off")
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as duck:
+        duck.execute("SET threads = 1")
+        _to_duckdb(duck, Path(folder) / "events.csv")
+        found = []
+        for name, question in _QUESTIONS.items():
+            of_postgres, of_duckdb = (
+                question.format(rows=rows, since=_SINCE.isoformat()) for rows in ("analytics_event", "events")
+            )
+            times = (
+                _time(ours[name], everything),
+                _median_ms(partial(_postgres, of_postgres), 1),
+                _median_ms(partial(_duckdb, duck, of_duckdb), _TURNS),
+            )
+            found.append([name, *(f"{took:,.0f}" for took in times)])
+        return found
+
+
+def _postgres(question: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        cursor.fetchall()
+
+
+def _duckdb(duck: duckdb.DuckDBPyConnection, question: str) -> None:
+    duck.execute(question).fetchall()
+
+
+def _to_duckdb(duck: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """The same rows, as a table of DuckDB's own."""
+    columns = "occurred_at, installation_id, command, duration_ms, has_error"
+    with (
+        connection.cursor() as cursor,
+        file.open("wb") as csv,
+        cursor.copy(f"COPY (SELECT {columns} FROM analytics_event) TO STDOUT (FORMAT CSV, HEADER)") as copy,
+    ):
+        for block in copy:
+            csv.write(block)
+    duck.execute(f"CREATE TABLE events AS SELECT * FROM read_csv('{file}')")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
