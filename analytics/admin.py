@@ -1,6 +1,6 @@
 """The admin: the Overview as front page, Data quality, and read-only lists of what the loader and verify.py wrote.
 
-Users and groups are Django's own; it registers them itself.
+Users and groups are Django's own, API tokens REST framework's; they register them themselves.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group, User
 from django.core.paginator import Paginator
 from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.functions import Length
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -24,8 +24,12 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from rest_framework.authtoken.models import TokenProxy
 
+from analytics import queries
 from analytics.dashboards import data_quality, overview, payload, wording
+from analytics.export import FORMS
+from analytics.export_views import EventsDownload
 from analytics.models import Event, LoadedObject, Quarantined, Verification
 
 
@@ -96,7 +100,7 @@ def _flag(name: str) -> Callable[[object, Model], str]:
 
 
 class EventAdmin(ReadOnly):
-    """The newest events. Only its id finds a single one: there is no index on anything else."""
+    """The newest events, and downloads. Only its id finds a single one: there is no index on anything else."""
 
     list_display = (
         "occurred",
@@ -140,6 +144,17 @@ class EventAdmin(ReadOnly):
     occurred, received = _moment("occurred_at"), _moment("received_at")
     failed, server_clock = _flag("has_error"), _flag("clock_is_server")
     in_ci, at_terminal = _flag("ci"), _flag("interactive")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's, and the download's."""
+        download = self.admin_site.admin_view(EventsDownload.as_view())
+        return [path("download/", download, name="analytics_event_download"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with what there is to download."""
+        periods = {name: f"the last {days} days" for name, days in queries.PERIOD_DAYS.items()} | {"today": "today"}
+        downloads = {"periods": periods, "period": queries.DEFAULT_PERIOD, "forms": FORMS}
+        return super().changelist_view(request, {"downloads": downloads, **(extra_context or {})})
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
@@ -334,7 +349,7 @@ _LISTS: dict[str, Sequence[tuple[type[Model], str]]] = {
         (Quarantined, "quarantine"),
         (Verification, "verification"),
     ),
-    "Manage": ((User, "accounts"), (Group, "groups")),
+    "Manage": ((User, "accounts"), (Group, "groups"), (TokenProxy, "verification")),
 }
 
 

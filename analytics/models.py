@@ -80,7 +80,7 @@ class Installation(models.Model):
 
 
 class Event(models.Model):
-    """One row is one event; of several copies, the one received first. Written by load.py.
+    """One row is one event; of several copies, the one received first. Written by load.py, removed by prune.py.
 
     A run is an event with `duration_ms`; a `command_error` without is the twin of a run already counted.
     The columns after `session_id` are those of the contract, by its attributes' names. Foreign keys are not checked by

@@ -181,7 +181,8 @@ _QUESTIONS = {
         WHERE occurred_at >= '{since}' AND duration_ms IS NOT NULL GROUP BY 1
     """,
     "by day and command": """
-        SELECT floor(extract(epoch FROM occurred_at) / 86400), command, count(*), sum(CASE WHEN has_error THEN 1 ELSE 0 END) FROM {rows}
+        SELECT floor(extract(epoch FROM occurred_at) / 86400), command, count(*), count(CASE WHEN has_error THEN 1 END)
+        FROM {rows}
         WHERE occurred_at >= '{since}' AND duration_ms IS NOT NULL GROUP BY 1, 2
     """,
     "p50 and p99 by command": """
@@ -191,7 +192,8 @@ _QUESTIONS = {
     """,
     "weekly retention": """
         WITH seen AS (
-            SELECT DISTINCT installation_id, floor((extract(epoch FROM occurred_at) / 86400 + 3) / 7) AS week FROM {rows}
+            SELECT DISTINCT installation_id, floor((extract(epoch FROM occurred_at) / 86400 + 3) / 7) AS week
+            FROM {rows}
             WHERE duration_ms IS NOT NULL AND installation_id IS NOT NULL
         ), cohort AS (SELECT installation_id, min(week) AS first FROM seen GROUP BY 1)
         SELECT first, week, count(*) FROM seen JOIN cohort USING (installation_id)
