@@ -4,6 +4,7 @@ In: names and ids. Out: ledger rows with counts, event rows, objects. Writes not
 and Django's DatabaseError, where a store cannot be looked at. Next: examine.py
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from django.db import connection, transaction
 from vibetel_client import contract
 
 from analytics import history, lines, objects
+from analytics.dimensions import NUMBERED
 from analytics.examine import Entry, Kept, State, Stored, canonical_options
 from analytics.models import (
     DailyRollup,
@@ -22,10 +24,13 @@ from analytics.models import (
     HourlyRollup,
     Installation,
     LoadedObject,
+    LoadProgress,
     Quarantined,
     TouchedHour,
+    Value,
 )
 from analytics.objects import Opened
+from analytics.runs import GAMMA
 from ingest import archive
 from ingest.archive import ArchiveUnavailable, Fetched, Listed
 
@@ -36,7 +41,10 @@ _OBJECTS_MAX_BYTES = 4 * 1_048_576
 
 _TABLES = [
     model._meta.db_table
-    for model in (LoadedObject, Installation, Event, Quarantined, TouchedHour, HourlyRollup, DailyRollup)
+    for model in (
+        *(LoadedObject, LoadProgress, Installation, Event, Quarantined),
+        *(TouchedHour, Value, HourlyRollup, DailyRollup),
+    )
 ]
 
 
@@ -107,7 +115,7 @@ def chunks(items: Iterable[_Item], size_bytes: Callable[[_Item], int]) -> Iterat
 
 _ENTRIES = """
     SELECT o.id, o.name, o.state, o.reason, o.size_bytes, o.etag, o.imported, o.rows,
-           o.loaded_rows, o.duplicate_rows, o.quarantined_rows, o.loaded_at,
+           o.loaded_rows, o.duplicate_rows, o.quarantined_rows, o.pruned_rows, o.loaded_at,
            coalesce(e.events, 0), coalesce(e.lines, 0), coalesce(e.first, 0), coalesce(e.last, 0), coalesce(q.kept, 0)
     FROM analytics_loadedobject o
     LEFT JOIN (SELECT source_object_id, count(*) AS events, count(DISTINCT source_line) AS lines,
@@ -221,6 +229,11 @@ def hours_with_figures() -> list[datetime]:
     return sorted(_column(_HOURS))
 
 
+def runs_of(hour: datetime) -> list[tuple[Any, ...]]:
+    """The runs of an hour, as its events have it: values in words, in the order of runs.COLUMNS; options as JSON."""
+    return _rows(_RUNS, [hour, hour])
+
+
 def sources_of(hours: Iterable[datetime], *, at_most: int) -> list[int]:
     """Ids of ledger rows that events of these hours come from."""
     return _column(_SOURCES, [sorted(hours), at_most])
@@ -246,6 +259,14 @@ _HOURS = """
     SELECT date_trunc('hour', occurred_at, 'UTC') FROM analytics_event WHERE duration_ms IS NOT NULL
     UNION SELECT date_trunc('hour', hour, 'UTC') FROM analytics_hourlyrollup
 """
+# Not by what made the rollups: were that wrong, nobody would see it.
+_RUNS = f"""
+    SELECT {", ".join(sql for _, sql in NUMBERED.values())}, options::text, (has_error IS TRUE)::int,
+           coalesce(installation_id, 0), ceil(ln(greatest(duration_ms, 1)) / {math.log(GAMMA)!r})::int,
+           coalesce(context_tokens, 0), coalesce(prompt_tokens, 0), coalesce(completion_tokens, 0)
+    FROM analytics_event
+    WHERE occurred_at >= %s AND occurred_at < %s::timestamptz + interval '1 hour' AND duration_ms IS NOT NULL
+"""  # noqa: S608 - the expressions are the project's own
 _SOURCES = """
     SELECT DISTINCT source_object_id FROM unnest(%s::timestamptz[]) AS hour
     JOIN analytics_event ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'

@@ -42,6 +42,7 @@ class Entry:
     loaded_rows: int
     duplicate_rows: int
     quarantined_rows: int
+    pruned_rows: int
     loaded_at: datetime
     events: int
     event_lines: int
@@ -50,10 +51,15 @@ class Entry:
     kept_lines: int
 
     @property
+    def event_rows(self) -> int:
+        """How many of its rows should be there: those that were loaded, but for those that were pruned since."""
+        return self.loaded_rows - self.pruned_rows
+
+    @property
     def adds_up(self) -> bool:
         """Whether the ledger row is right by itself."""
         counts = (self.loaded_rows, self.duplicate_rows, self.quarantined_rows)
-        if min(*counts, self.rows) < 0 or sum(counts) != self.rows:
+        if min(*counts, self.rows) < 0 or sum(counts) != self.rows or not 0 <= self.pruned_rows <= self.loaded_rows:
             return False
         if self.state == State.FOREIGN:
             return not self.rows
@@ -69,7 +75,7 @@ class Entry:
         if self.state == State.LOADED and self.events:
             in_range = in_range and self.last_line <= self.rows
         return (
-            (self.events, self.kept_lines) == (self.loaded_rows, kept) and self.event_lines == self.events and in_range
+            (self.events, self.kept_lines) == (self.event_rows, kept) and self.event_lines == self.events and in_range
         )
 
 
@@ -147,6 +153,7 @@ def examine(
     kept: Sequence[Kept],
     claiming: Sequence[Stored] | None,
     untrue: frozenset[str] | None = None,
+    pruned_before: datetime | None = None,
 ) -> Verdict:
     """Compare an object with its ledger row and its lines with their rows.
 
@@ -154,7 +161,8 @@ def examine(
     `by_id` holds the event rows of the lines' ids, `users` those of their users that are installations, `kept` the
     quarantined lines of the object, `claiming` every event row that names the object as its source; None where nobody
     looked: then `is_odd` may say that one should. `untrue` are the ids of rows whose claim to come from elsewhere is
-    not true; None where nobody looked into claims: then the verdict may ask for that.
+    not true; None where nobody looked into claims: then the verdict may ask for that. `pruned_before`: older events
+    may have been pruned.
     """
     changed = (listed.etag, listed.size_bytes) != (entry.etag, entry.size_bytes)
     if entry.state in (State.FOREIGN, State.QUARANTINED):
@@ -169,7 +177,7 @@ def examine(
     if found.state in (State.FOREIGN, State.QUARANTINED):
         return _examine_damaged(entry, fetched, found, changed=changed)
     comparison = _Comparison(
-        entry, dict(found.numbered), read, refused, by_id, users, kept, claiming, untrue or frozenset()
+        entry, dict(found.numbered), read, refused, by_id, users, kept, claiming, untrue or frozenset(), pruned_before
     )
     comparison.run()
     wrong = _ledger_flaws(entry, found, comparison)
@@ -245,8 +253,8 @@ def _examine_damaged(entry: Entry, fetched: Fetched, found: Opened, *, changed: 
     if not entry.adds_up:
         verdict.faults.append(_ledger_fault(entry, ["the counts do not add up"]))
     elif not entry.agrees_with_tables:
-        detail = f"{entry.events} of {entry.loaded_rows} rows there; which, its lines would say"
-        kind = Kind.MISSING_ROW if entry.events < entry.loaded_rows else Kind.DOUBLED_ROW
+        detail = f"{entry.events} of {entry.event_rows} rows there; which, its lines would say"
+        kind = Kind.MISSING_ROW if entry.events < entry.event_rows else Kind.DOUBLED_ROW
         verdict.faults.append(Fault(kind, f"rows of {entry.name}", detail, f"rows {entry.name}"))
     return verdict
 
@@ -323,6 +331,7 @@ class _Comparison:
         kept: Sequence[Kept],
         claiming: Sequence[Stored] | None,
         untrue: frozenset[str],
+        pruned_before: datetime | None,
     ) -> None:
         self.entry = entry
         self.texts = texts
@@ -333,8 +342,10 @@ class _Comparison:
         self.kept = {item.number: item for item in kept}
         self.claiming = claiming
         self.untrue = untrue
+        self.pruned_before = pruned_before
         # Lines by what became of them. Of the unsure it cannot be told: their rows are missing or wrong.
         self.loaded = self.duplicates = self.quarantined = self.unsure = 0
+        self.pruned = 0  # of the loaded ones, those whose rows were pruned since
         self.matched = 0  # rows that name a line of this object, rightly
         self.claims: list[Stored] = []
         self.faults: list[Fault] = []
@@ -355,6 +366,8 @@ class _Comparison:
             elif self._compare(number, row):
                 rightly.add(row[_EVENT_ID])
         self.matched = len(rightly)
+        if self.pruned_before is not None and self.missing:
+            self._leave_out_pruned()
         self.lines_agree = not self.faults and not self.missing
         for stored in self.claiming or ():
             if stored.event_id not in rightly:
@@ -370,7 +383,7 @@ class _Comparison:
     def _compare(self, number: int, row: Sequence[Any]) -> bool:
         """A line that can be read, with the row of its id. Whether it is the line that the row says to be."""
         stored = self.by_id.get(row[_EVENT_ID])
-        if stored is None:
+        if stored is None or self._is_pruned_and_came_again(row, number, stored):
             self.unsure += 1
             self.missing[number] = row[_EVENT_ID]
             return False
@@ -388,6 +401,38 @@ class _Comparison:
         self.duplicates += 1
         self.claims.append(stored)
         return False
+
+    def _is_pruned_and_came_again(self, row: Sequence[Any], number: int, stored: Stored) -> bool:
+        """Whether a later copy of a line's event was loaded, as new: what is pruned is not known any more."""
+        here = (row[_RECEIVED_AT], self.entry.name, number)
+        return self._is_old(row) and stored.place[0] != self.entry.id and stored.precedence > here
+
+    def _is_old(self, row: Sequence[Any]) -> bool:
+        return self.pruned_before is not None and bool(row[_OCCURRED_AT] < self.pruned_before)
+
+    def _leave_out_pruned(self) -> None:
+        """Of the lines without a row, leave out those whose row was pruned, and the copies of such events.
+
+        Which line is which cannot be told, but how many there must be: where they are more, those are missing that are
+        too young to have been pruned; where none is, one cannot say which.
+        """
+        old = [number for number in self.missing if self._is_old(self.rows[number])]
+        copies = max(0, self.entry.duplicate_rows - self.duplicates)
+        if len(self.missing) <= self.entry.pruned_rows + copies:
+            explained = list(self.missing)
+        elif len(old) < len(self.missing):
+            explained = old
+        else:
+            detail = f"{self.entry.events} of {self.entry.event_rows} rows there, the others were pruned"
+            self.faults.append(Fault(Kind.MISSING_ROW, f"rows of {self.entry.name}", detail, f"rows {self.entry.name}"))
+            self.missing.clear()
+            return
+        self.pruned = min(len(old), self.entry.pruned_rows)
+        self.loaded += self.pruned
+        self.duplicates += len(explained) - self.pruned
+        self.unsure -= len(explained)
+        for number in explained:
+            del self.missing[number]
 
     def _is_no_line_here(self, stored: Stored) -> bool:
         """Whether a row claims to be another line of this object, which holds another event."""
@@ -528,6 +573,8 @@ def _ledger_flaws(entry: Entry, found: Opened, seen: _Comparison) -> list[str]:
     ):
         if not least <= noted <= least + seen.unsure:
             flaws.append(f"{name}={noted}, by the lines {least}")
+    if not seen.pruned <= entry.pruned_rows <= seen.pruned + seen.unsure:
+        flaws.append(f"pruned_rows={entry.pruned_rows}, by the lines {seen.pruned}")
     if not flaws and not entry.adds_up:
         flaws.append("the counts do not add up, or state or reason do not fit")
     return flaws

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     ALTERED_QUARANTINED_LINE = "altered_quarantined_line"
     MISSING_INSTALLATION = "missing_installation"
     ALTERED_INSTALLATION = "altered_installation"
+    WRONG_VALUE = "wrong_value"
     WRONG_HOUR = "wrong_hour"
     WRONG_DAY = "wrong_day"
 
@@ -58,6 +59,7 @@ ADVICE: dict[Kind, str] = {
     Kind.ALTERED_QUARANTINED_LINE: _REBUILD,
     Kind.MISSING_INSTALLATION: _REBUILD,
     Kind.ALTERED_INSTALLATION: _REBUILD,
+    Kind.WRONG_VALUE: f"Dashboards name it wrongly. {_REBUILD}",
     Kind.WRONG_HOUR: f"Dashboards show it wrongly. {_REBUILD}",
     Kind.WRONG_DAY: f"Dashboards show it wrongly. {_REBUILD}",
 }

@@ -1,7 +1,8 @@
 """Rebuild: every derived table anew from the bucket, beside the live ones, and in their place at the end.
 
-In: the bucket; of the live ledger, which history was loaded on request. Out: the same tables, filled by the ordinary
-loader. Fails: RebuildStopped, archive.ArchiveUnavailable, OperationalError; the next run goes on. Next: swap.py
+In: the bucket; of the live tables, which history was loaded on request, and up to when events were pruned. Out: the
+same tables, filled by the ordinary loader. Fails: RebuildStopped, archive.ArchiveUnavailable, OperationalError; the
+next run goes on. Next: swap.py
 
 The new tables are in a schema of their own, with a ledger of their own: what is killed half-way is resumed like any
 load. This process's connections see that schema alone, by an option they are opened with, so that one opened anew
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from itertools import islice
 from pathlib import Path
 
@@ -26,9 +28,9 @@ from django.db.models import Max, Sum
 from psycopg import sql
 
 import ingest
-from analytics import history, load, rollups, swap, warehouse
+from analytics import history, load, objects, prune, rollups, swap, warehouse
 from analytics.load import Loaded
-from analytics.models import LoadedObject, TouchedHour
+from analytics.models import Event, LoadedObject, LoadProgress, TouchedHour
 from analytics.swap import Connection, RebuildStopped, Rebuilt, one
 from analytics.warehouse import REBUILD_SCHEMA
 from ingest import archive
@@ -86,9 +88,10 @@ def run(
                 _make_tables(live)
                 bucket = _survey(live)
             say(_greeting(live, bucket))
-            _load(bucket, progress)
+            _load(live, bucket, progress)
             _load_history(live, progress)
             _roll_up(progress)
+            _prune(live, progress)
             _analyze()
             return _swap(live, forget_missing, say)
 
@@ -261,7 +264,7 @@ def _megabytes(size_bytes: int) -> str:
 # -- Load -------------------------------------------------------------------------------------------------------------
 
 
-def _load(bucket: _Bucket, progress: _Tell) -> None:
+def _load(live: Connection, bucket: _Bucket, progress: _Tell) -> None:
     """The ordinary load, until nothing is left that came meanwhile but what comes in a moment."""
     done, newest = bucket.loaded_bytes, LoadedObject.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
@@ -272,13 +275,25 @@ def _load(bucket: _Bucket, progress: _Tell) -> None:
         progress(Progress("Loading", done, max(done, bucket.size_bytes), "B", f"{loaded.rows:,} events"))
 
     progress(Progress("Loading", done, bucket.size_bytes, "B"))
-    _catch_up(everything=True, progress=tell)
-    while _catch_up(everything=False, progress=tell).objects > load.OBJECTS_AT_ONCE:
+    _catch_up(live, everything=True, progress=tell)
+    while _catch_up(live, everything=False, progress=tell).objects > load.OBJECTS_AT_ONCE:
         pass
 
 
-def _catch_up(*, everything: bool, progress: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
-    return _without_delay(load.catch_up(everything=everything, wait=True, progress=progress))
+def _catch_up(
+    live: Connection, *, everything: bool, progress: Callable[[Loaded], None] = lambda loaded: None
+) -> Loaded:
+    loaded = load.catch_up(everything=everything, wait=True, progress=progress)
+    # Of what cannot be read, the archiver will not write once more what the live ledger has as it is.
+    names = [listed.name for listed in loaded.delayed]
+    settled = set(live.execute(_AS_IN_THE_LEDGER, [names]).fetchall())
+    as_it_is = [one for one in loaded.delayed if (one.name, one.size_bytes, one.etag) in settled]
+    again = load.load_objects(as_it_is, objects.open_ours, known=LoadedObject.objects.all(), progress=progress)
+    loaded.delayed = [one for one in loaded.delayed if one not in as_it_is] + again.delayed
+    return _without_delay(loaded)
+
+
+_AS_IN_THE_LEDGER = "SELECT name, size_bytes, etag FROM analytics_loadedobject WHERE name = ANY(%s)"
 
 
 def _without_delay(loaded: Loaded) -> Loaded:
@@ -322,6 +337,24 @@ def _roll_up(progress: _Tell) -> None:
     rollups.refresh(progress=tell)
 
 
+def _prune(live: Connection, progress: _Tell = lambda progress: None) -> None:
+    """Remove the events that were pruned from the live tables, once the rollups have them."""
+    before = one(live, "SELECT max(pruned_before) FROM analytics_loadprogress")
+    if before is None:
+        return
+    total = Event.objects.filter(occurred_at__lt=before).count()
+    done = 0
+
+    def tell(events: int) -> None:
+        nonlocal done
+        done += events
+        progress(Progress("Pruning", done, total, " events"))
+
+    # It was not too early for the live tables.
+    prune.prune(before.astimezone(UTC).date(), before + prune.KEPT_AT_LEAST, progress=tell)
+    LoadProgress.objects.update_or_create(pk=1, defaults={"pruned_before": before})
+
+
 def _analyze() -> None:
     """Let the planner know the new tables before the first page reads them."""
     with connection.cursor() as cursor:
@@ -338,13 +371,14 @@ def _swap(live: Connection, forget_missing: bool, say: _Say) -> Rebuilt:
     """
     with live.transaction():
         warehouse.lock(wait=True, cursor=live.cursor())
-        _catch_up(everything=False)
+        _catch_up(live, everything=False)
         if one(live, _LIVE_KNOWS_MORE):
-            _catch_up(everything=True)
+            _catch_up(live, everything=True)
         _load_history(live, lambda progress: None)
         if not forget_missing:
             _refuse_to_forget(one(live, _MISSING))
         rollups.refresh()
+        _prune(live)
         live.execute(_KEEP_TIMES)
         rebuilt = swap.compare(live)
         swap.take_place(live, say)

@@ -14,6 +14,7 @@ import psycopg
 from django.db import models
 from psycopg import sql
 
+from analytics import bi
 from analytics.models import (
     DailyRollup,
     Event,
@@ -90,7 +91,7 @@ def check_rights(live: Connection) -> None:
 
 def check_what_hangs_on_them(live: Connection) -> None:
     """Find out what would be lost with the live tables, or stop their replacement. Raises RebuildStopped."""
-    found = live.execute(_HANGS_ON_THEM, {"tables": tables()}).fetchall()
+    found = live.execute(_HANGS_ON_THEM, {"tables": tables(), "views": _views()}).fetchall()
     if found:
         names = ", ".join(name for (name,) in found)
         raise RebuildStopped(f"These hang on tables that are replaced: {names}. Drop them; make them anew after.")
@@ -108,6 +109,7 @@ _HANGS_ON_THEM = """
     SELECT DISTINCT 'view ' || r.ev_class::regclass
     FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM live)
+      AND r.ev_class NOT IN (SELECT to_regclass(name)::oid FROM unnest(%(views)s::text[]) AS name)
     UNION ALL
     SELECT 'function ' || d.objid::regprocedure FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_type'::regclass
@@ -146,16 +148,28 @@ def tables() -> list[str]:
     return [model._meta.db_table for model in DERIVED]
 
 
+def _views() -> list[str]:
+    """The project's own, on what is replaced."""
+    return [f"{bi.SCHEMA}.{name}" for name in bi.VIEWS]
+
+
 # -- In their place ----------------------------------------------------------------------------------------------------
 
 
 def take_place(live: Connection, say: Callable[[str], None]) -> None:
-    """Drop the live tables and move the rebuilt ones there. In the caller's transaction. Raises RebuildStopped."""
+    """Drop the live tables and move the rebuilt ones there. In the caller's transaction. Raises RebuildStopped.
+
+    The views of bi.py are moved to the rebuilt ones before: they stay, with what was granted on them or built on them.
+    """
     schema = one(live, _LIVE_SCHEMA)
     old, new = _qualified(schema), _qualified(REBUILD_SCHEMA)
-    _lock_all(live, new + old, say)
+    # Views first, as their readers do: none of these waits for the other.
+    views = [sql.Identifier(*name.split(".")) for name in _views() if one(live, "SELECT to_regclass(%s)", [name])]
+    _lock_all(live, views + new + old, say)
     for (grant,) in live.execute(_GRANTS, [REBUILD_SCHEMA, schema, tables()]).fetchall():
         live.execute(grant)
+    if views:
+        bi.create(live.cursor(), REBUILD_SCHEMA)
     try:
         live.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(old)))
     except psycopg.errors.DependentObjectsStillExist as error:

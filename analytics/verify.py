@@ -21,10 +21,11 @@ from typing import Any
 
 from django.utils import timezone
 
-from analytics import evidence, lines, objects, periods
+from analytics import evidence, lines, objects, rollups
 from analytics.examine import Entry, State, Stored, Verdict, event_ids, examine, user_ids, wrong_by_metadata
 from analytics.faults import Fault, Faults, Kind
 from analytics.models import DailyRollup, LoadedObject, TouchedHour, Verification
+from analytics.periods import Periods
 from ingest import archive
 from ingest.archive import ArchiveUnavailable, Fetched, Listed
 
@@ -135,6 +136,7 @@ class _Run:
         # Objects that the ledger does not have, and the names and states of those with the same bytes that it has.
         self.twins: list[tuple[Listed, list[tuple[str, str]]]] = []
         self.homeless = evidence.homeless_sources()
+        self.pruned_before = rollups.frozen_before()
         self.failures = 0
 
     def report(self) -> Report:
@@ -286,6 +288,7 @@ class _Run:
                 kept=kept.get(entry.id, ()),
                 claiming=None if claiming is None else claiming.get(entry.id, ()),
                 untrue=untrue,
+                pruned_before=self.pruned_before,
             )
             for ((entry, listed, _), fetched), found, (found_rows, broken) in zip(read, opened, parsed, strict=True)
         ]
@@ -347,8 +350,8 @@ class _Run:
             self._missing_object(entry)
 
     def _missing_object(self, entry: Entry) -> None:
-        if entry.events == 0 < entry.loaded_rows and not entry.kept_lines:
-            detail = f"neither object nor rows are there: {entry.loaded_rows} loaded rows never were"
+        if entry.events == 0 < entry.event_rows and not entry.kept_lines:
+            detail = f"neither object nor rows are there: {entry.event_rows} loaded rows never were"
             self.faults.add(Fault(Kind.WRONG_LEDGER_ROW, entry.name, detail, f"ledger {entry.name}"))
             return
         detail = f"{entry.size_bytes} bytes, {entry.rows} rows, loaded at {entry.loaded_at:%Y-%m-%d %H:%M} UTC"
@@ -386,7 +389,10 @@ class _Run:
     # -- Rows against rollups -----------------------------------------------------------------------------------------
 
     def _compare_rollups(self) -> None:
-        """A day at a time: its hours against their events, itself against its hours as they should be."""
+        """A day at a time: its hours against their events, itself against its hours as they should be.
+
+        Then values and installations, by what all days say of them.
+        """
         hours = evidence.hours_with_figures()
         by_day: defaultdict[date, list[datetime]] = defaultdict(list)
         for hour in hours:
@@ -395,20 +401,24 @@ class _Run:
             by_day.setdefault(day, [])
         touched = set(TouchedHour.objects.values_list("hour", flat=True))
         self.result.waiting_hours = len(touched)
-        wrong: list[tuple[Fault, set[datetime]]] = []
+        compared = Periods(touched, self.pruned_before)
         done = 0
         for day in sorted(by_day):
-            wrong += periods.wrong_in_day(day, by_day[day], touched)
+            compared.compare(day, by_day[day])
             done += len(by_day[day])
             self.progress("hours", done, len(hours))
+        wrong = compared.wrong()
         self._look_behind({hour for fault, of in wrong if fault.kind == Kind.WRONG_HOUR for hour in of})
         unjudged: set[datetime] = set()
         for fault, of in wrong:
-            if of & self.hours:
-                unjudged |= of & self.hours
-            else:
+            judged = of - self.hours
+            if judged == of or (judged and fault.kind == Kind.WRONG_VALUE):
                 self.faults.add(fault)
+            else:
+                unjudged |= of & self.hours
         self.result.unjudged_hours = len(unjudged)
+        for fault in compared.wrong_installations():
+            self.faults.add(fault)
 
     def _look_behind(self, hours: set[datetime]) -> None:
         """Is an hour's rollup wrong, or one of its events? Ask the objects that these come from."""

@@ -22,7 +22,7 @@ from analytics.queries.totals import by_step, comparable, steps
 class Part:
     """The runs of one value, or of a pair of them. `share` (0 to 1) is of all runs that have a value.
 
-    A run may have several options; shares of those are of the runs that have any, and do not add up. `steps` has the
+    A run may have several options: for shares of all runs ask `options`. `steps` has the
     figures of each step of the period, where they were asked for. Of `before` installations are not counted.
     """
 

@@ -9,7 +9,7 @@ together from those (who ran `repo`, and separately 0.64, may never have run bot
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 
@@ -45,11 +45,12 @@ class Selection:
         """The runs from `start` to before `until`, both on the hour; `sets` False leaves out installations."""
         first, last = _whole_days(start, until)
         if first >= last:
-            return breakdowns.of(self.runs(start, until), by)
-        parts = [one for _, one in self._by_day(by, first, last, sets=sets)]
-        for edge in (self.runs(start, _midnight(first)), self.runs(_midnight(last), until)):
-            parts.append(breakdowns.of(edge, by))
-        return breakdowns.merged(parts)
+            found = breakdowns.of(self.runs(start, until), by)
+        else:
+            days = [one for _, one in self._by_day(by, first, last, sets=sets)]
+            edges = (self.runs(start, _midnight(first)), self.runs(_midnight(last), until))
+            found = breakdowns.merged([*days, *(breakdowns.of(them, by) for them in edges)])
+        return found if sets else replace(found, sets=())
 
     def days(self, by: str, first: date, last: date, *, sets: bool = True) -> dict[date, Breakdown]:
         """Each UTC day that has runs, from `first` to `last` inclusive."""

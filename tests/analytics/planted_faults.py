@@ -21,11 +21,12 @@ from typing import Any
 from django.conf import settings
 from django.core.files.storage import storages
 from django.db import connection
-from pyroaring import BitMap
 
-from analytics import history, load, rollups
+from analytics import history, load, rollups, runs
 from analytics.faults import Kind
-from analytics.models import DailyRollup, Event, HourlyRollup, Installation, LoadedObject, Quarantined, Rollup
+from analytics.models import DailyRollup, Event, HourlyRollup, Installation, LoadedObject, Quarantined, Value
+from analytics.packing import Numbers
+from analytics.runs import Runs
 from ingest import archive, batches, checks
 from ingest.archive import Fetched
 from ingest.checks import Accepted
@@ -33,7 +34,7 @@ from tests.events import KEY, event
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 DAYS = 60
-_ROLLUP_DAYS_FROM = START + timedelta(days=50)
+_ROLLUP_DAYS_FROM = START + timedelta(days=46)
 _PEOPLE = 400
 _PEOPLE_FOR_FAULTS = 40  # whose installations may be broken; none of their events is
 
@@ -171,8 +172,8 @@ class Planter:
         self.dice.shuffle(people)
         self._people = people[:_PEOPLE_FOR_FAULTS]
         self._spared = {person.pk for person in self._people}
-        hours = HourlyRollup.objects.filter(hour__gte=_ROLLUP_DAYS_FROM, dimension="total")
-        self._hours = sorted(set(hours.values_list("hour", flat=True)))
+        hours = HourlyRollup.objects.filter(hour__gte=_ROLLUP_DAYS_FROM).order_by("hour")
+        self._hours = list(hours.values_list("hour", flat=True))
         self._days = sorted({hour.date() for hour in self._hours})
         self.dice.shuffle(self._hours)
         self.dice.shuffle(self._days)
@@ -400,6 +401,7 @@ _changed("ledger_rows_altered", rows=21)
 _changed("ledger_loaded_altered", loaded_rows=2)
 _changed("ledger_duplicates_altered", duplicate_rows=9)
 _changed("ledger_quarantined_altered", quarantined_rows=4)
+_changed("ledger_pruned_altered", pruned_rows=2)
 _changed("ledger_foreign", state="foreign")
 _changed("ledger_quarantined", state="quarantined")
 _changed("ledger_history", state="history")
@@ -575,66 +577,170 @@ def kept_line_doubled(planter: Planter) -> _Found:
 # In the rollups alone.
 
 
-def _hour_rows(planter: Planter) -> tuple[datetime, list[HourlyRollup]]:
+def _hour_name(hour: datetime) -> str:
+    return f"hour {hour:%Y-%m-%d %H:%M}"
+
+
+def _hour(planter: Planter, change: Callable[[HourlyRollup], dict[str, Any]]) -> _Found:
+    row = HourlyRollup.objects.get(hour=planter.hour())
+    HourlyRollup.objects.filter(hour=row.hour).update(**change(row))
+    return Kind.WRONG_HOUR, _hour_name(row.hour)
+
+
+def _altered_hour(name: str, change: Callable[[HourlyRollup], dict[str, Any]]) -> None:
+    def plant(planter: Planter) -> _Found:
+        return _hour(planter, change)
+
+    FAULTS[name] = plant
+
+
+def _with_column(row: HourlyRollup, name: str, change: Callable[[Any], Any]) -> dict[str, Any]:
+    """An hour's runs, with one number of the first of them changed."""
+    them = runs.unpacked(row.hour, bytes(row.packed))
+    column = them[name].astype("int64")
+    column[0] = change(int(column[0]))
+    return {"packed": Runs({**them.columns, name: column}).packed()}
+
+
+_altered_hour("hour_runs_altered", lambda row: {"runs": row.runs + 1})
+_altered_hour("hour_run_lost", lambda row: {"packed": _without_a_run(row)})
+_altered_hour("hour_value_altered", lambda row: _with_column(row, "command", lambda number: number % 4 + 1))
+_altered_hour("hour_value_lost", lambda row: _with_column(row, "model", lambda number: 0))
+_altered_hour("hour_options_altered", lambda row: _with_column(row, "options", lambda bits: bits ^ 1))
+_altered_hour("hour_failure_altered", lambda row: _with_column(row, "failed", lambda failed: 1 - failed))
+_altered_hour("hour_installation_altered", lambda row: _with_column(row, "installation", lambda number: 999_999))
+_altered_hour("hour_duration_altered", lambda row: _with_column(row, "bucket", lambda bucket: bucket + 3))
+_altered_hour("hour_tokens_altered", lambda row: _with_column(row, "prompt_tokens", lambda tokens: tokens + 1))
+_altered_hour("hour_garbled", lambda row: {"packed": b"garbled"})
+
+
+def _without_a_run(row: HourlyRollup) -> bytes:
+    them = runs.unpacked(row.hour, bytes(row.packed))
+    return them.where(slice(1, None)).packed()  # type: ignore[arg-type]
+
+
+@_fault
+def hour_removed(planter: Planter) -> _Found:
     hour = planter.hour()
-    return hour, list(HourlyRollup.objects.filter(hour=hour).order_by("pk"))
-
-
-def _day_rows(planter: Planter) -> tuple[Any, list[DailyRollup]]:
-    day = planter.day()
-    return day, list(DailyRollup.objects.filter(day=day).order_by("pk"))
-
-
-def _break(planter: Planter, rows: list[Any], how: str) -> None:
-    row: Rollup = planter.dice.choice(rows)
-    match how:
-        case "row_removed":
-            row.delete()
-        case "row_added":
-            row.pk, row.dimension, row.value = None, "command", "invented"
-            row.save(force_insert=True)
-        case "figure_altered":
-            row.runs += 1
-            row.save()
-        case "durations_altered":
-            row.duration_buckets = [*row.duration_buckets, 999]
-            row.duration_counts = [*row.duration_counts, 1]
-            row.save()
-        case "installations_altered":
-            row.installations = (BitMap.deserialize(bytes(row.installations)) | BitMap([999_999])).serialize()
-            row.save()
-        case "installations_garbled":
-            row.installations = b"garbled"
-            row.save()
-
-
-def _rollup(how: str) -> None:
-    def plant_hour(planter: Planter) -> _Found:
-        hour, rows = _hour_rows(planter)
-        _break(planter, rows, how)
-        return Kind.WRONG_HOUR, f"hour {hour:%Y-%m-%d %H:%M}"
-
-    def plant_day(planter: Planter) -> _Found:
-        day, rows = _day_rows(planter)
-        _break(planter, rows, how)
-        return Kind.WRONG_DAY, f"day {day}"
-
-    FAULTS[f"hour_{how}"] = plant_hour
-    FAULTS[f"day_{how}"] = plant_day
-
-
-for _how in ("row_removed", "row_added", "figure_altered", "durations_altered", "installations_altered"):
-    _rollup(_how)
-_rollup("installations_garbled")
+    HourlyRollup.objects.filter(hour=hour).delete()
+    return Kind.WRONG_HOUR, _hour_name(hour)
 
 
 @_fault
 def hour_invented(planter: Planter) -> _Found:
-    _, rows = _hour_rows(planter)
-    hour = START - timedelta(hours=planter.dice.randrange(1, 9999))
-    rows[0].pk, rows[0].hour = None, hour
-    rows[0].save(force_insert=True)
-    return Kind.WRONG_HOUR, f"hour {hour:%Y-%m-%d %H:%M}"
+    row = HourlyRollup.objects.get(hour=planter.hour())
+    row.hour = START - timedelta(hours=planter.dice.randrange(1, 9999))
+    row.save(force_insert=True)
+    return Kind.WRONG_HOUR, _hour_name(row.hour)
+
+
+def _day(planter: Planter, change: Callable[[DailyRollup], dict[str, Any]]) -> _Found:
+    day = planter.day()
+    rows = DailyRollup.objects.filter(day=day, runs__gt=5).exclude(dimension="error_type")  # failures have no durations
+    row = planter.dice.choice(list(rows.order_by("dimension", "value")))
+    DailyRollup.objects.filter(pk=row.pk).update(**change(row))
+    return Kind.WRONG_DAY, f"day {day}"
+
+
+def _altered_day(name: str, change: Callable[[DailyRollup], dict[str, Any]]) -> None:
+    def plant(planter: Planter) -> _Found:
+        return _day(planter, change)
+
+    FAULTS[name] = plant
+
+
+def _of_other_runs(row: DailyRollup, name: str, change: Callable[[Numbers], Numbers], *columns: str) -> dict[str, Any]:
+    """These columns of the row, as they would be if the day's runs had other numbers in this one of theirs."""
+    start = datetime(row.day.year, row.day.month, row.day.day, tzinfo=UTC)
+    them = runs.together(runs.stored(start, start + timedelta(days=1)))
+    others = Runs({**them.columns, name: change(them[name].astype("int64"))})
+    (found,) = [one for one in rollups.day_rows(row.day, others) if one[1:3] == (row.dimension, row.value)]
+    return {column: getattr(found, column) for column in columns}
+
+
+_altered_day("day_runs_altered", lambda row: {"runs": row.runs + 1})
+_altered_day("day_counts_altered", lambda row: _of_other_runs(row, "failed", lambda one: 1 - one, "counts"))
+_altered_day("day_durations_altered", lambda row: _of_other_runs(row, "bucket", lambda one: one + 7, "durations"))
+_altered_day("day_set_altered", lambda row: _of_other_runs(row, "installation", lambda one: one + 999, "installations"))
+_altered_day("day_set_garbled", lambda row: {"installations": b"garbled"})
+_altered_day("day_parts_altered", lambda row: _of_other_runs(row, "options", lambda one: one ^ 1, "part_counts"))
+_altered_day(
+    "day_part_counts_altered", lambda row: _of_other_runs(row, "prompt_tokens", lambda one: one + 1, "part_counts")
+)
+_altered_day(
+    "day_part_durations_altered", lambda row: _of_other_runs(row, "bucket", lambda one: one + 7, "part_durations")
+)
+_altered_day(
+    "day_part_set_altered",
+    lambda row: _of_other_runs(row, "installation", lambda one: one + 999, "part_installations"),
+)
+_altered_day("day_value_altered", lambda row: {"value": 9999})
+
+
+@_fault
+def day_row_removed(planter: Planter) -> _Found:
+    day = planter.day()
+    DailyRollup.objects.filter(pk=planter.dice.choice(list(DailyRollup.objects.filter(day=day))).pk).delete()
+    return Kind.WRONG_DAY, f"day {day}"
+
+
+@_fault
+def day_row_added(planter: Planter) -> _Found:
+    day = planter.day()
+    row = DailyRollup.objects.filter(day=day)[0]
+    row.pk, row.value = None, 9999
+    row.save(force_insert=True)
+    return Kind.WRONG_DAY, f"day {day}"
+
+
+# In the values alone: the name is of the number that the rollups have.
+
+
+def _value(planter: Planter, value: str, change: Callable[[Value], object]) -> _Found:
+    row = Value.objects.get(value=value)
+    name = f"value {row.number} of {row.dimension}"
+    change(row)
+    return Kind.WRONG_VALUE, name
+
+
+def _renumber(row: Value) -> None:
+    Value.objects.filter(pk=row.pk).update(number=row.number + 100)
+
+
+def _swap_with_an_unused_one(row: Value) -> None:
+    number = row.number
+    Value.objects.filter(pk=row.pk).update(number=number + 200)
+    Value.objects.create(dimension=row.dimension, number=number, value="never used")
+
+
+@_fault
+def value_renumbered(planter: Planter) -> _Found:
+    return _value(planter, "plan", _renumber)
+
+
+@_fault
+def value_of_an_option_renumbered(planter: Planter) -> _Found:
+    return _value(planter, "maxTokens", lambda row: Value.objects.filter(pk=row.pk).update(number=20))
+
+
+@_fault
+def value_swapped(planter: Planter) -> _Found:
+    return _value(planter, "web", _swap_with_an_unused_one)
+
+
+@_fault
+def value_removed(planter: Planter) -> _Found:
+    return _value(planter, "FileError", lambda row: row.delete())
+
+
+@_fault
+def value_of_an_option_removed(planter: Planter) -> _Found:
+    return _value(planter, "debug", lambda row: row.delete())
+
+
+@_fault
+def value_altered(planter: Planter) -> _Found:
+    return _value(planter, "gemini", lambda row: Value.objects.filter(pk=row.pk).update(value="gemeni"))
 
 
 # In the installations alone.
@@ -648,6 +754,27 @@ def installation_altered(planter: Planter) -> _Found:
 
 
 @_fault
+def installation_seen_earlier(planter: Planter) -> _Found:
+    return _seen_otherwise(planter, first_seen=START.date() - timedelta(days=100))
+
+
+@_fault
+def installation_seen_later(planter: Planter) -> _Found:
+    return _seen_otherwise(planter, last_seen=START.date() + timedelta(days=100))
+
+
+@_fault
+def installation_never_seen(planter: Planter) -> _Found:
+    return _seen_otherwise(planter, first_seen=None, last_seen=None)
+
+
+def _seen_otherwise(planter: Planter, **days: Any) -> _Found:
+    person = planter.person()
+    Installation.objects.filter(pk=person.pk).update(**days)
+    return Kind.ALTERED_INSTALLATION, f"installation {person.pk}"
+
+
+@_fault
 def installation_removed(planter: Planter) -> _Found:
     person = planter.person()
     with _without_foreign_keys(), connection.cursor() as cursor:
@@ -656,7 +783,14 @@ def installation_removed(planter: Planter) -> _Found:
 
 
 # Of these there are few places: a few of each at most, however many are planted.
-_FEW = {"row_of_a_broken_object": 1, "day_": 1, "resent_": 8, "ledger_row_of_copies": 8, "installation_": 8}
+_FEW = {
+    "row_of_a_broken_object": 1,
+    "day_": 1,
+    "value_": 1,
+    "resent_": 8,
+    "ledger_row_of_copies": 8,
+    "installation_": 8,
+}
 
 
 def plant(dice: random.Random, count: int) -> list[Planted]:

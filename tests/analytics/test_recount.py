@@ -189,12 +189,12 @@ def drawn(dice: random.Random, known: Mapping[str, Sequence[str]]) -> tuple[date
     within = dice.choice((half_past, half_past - timedelta(seconds=1), dice.randrange(86_400) * timedelta(seconds=1)))
     now = at_midnight(today) + within
     asked = {
-        "period": [dice.choice((*LENGTHS, "month", "custom", "custom"))],
+        "period": [dice.choice((*LENGTHS, "today", "7d", "30d", "month", "month", "custom", "custom", "custom"))],
         "compare": [dice.choice(("previous", "previous", "yoy", "off"))],
     }
     if asked["period"] == ["custom"]:
         to = today - dice.choice((0, 0, 1, dice.randrange(40))) * DAY
-        days = dice.choice((0, 1, dice.randrange(10), dice.randrange(70), dice.randrange(400), 1090))
+        days = dice.choice((0, 1, *(dice.randrange(most) for most in (10, 10, 40, 70, 400)), 1090))
         asked |= {"from": [str(to - days * DAY)], "to": [str(to)]}
     first, last = period_of(asked, now)
     intervals = ("hour", "day", "week", "month")

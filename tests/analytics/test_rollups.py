@@ -1,20 +1,36 @@
-"""Rollup: an hour's rows are a function of its events."""
+"""Rollup: an hour's rows are a function of its events, a day's of its hours."""
 
+import random
 import uuid
-from datetime import date, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
+import numpy as np
 import pytest
-from pyroaring import BitMap
 
-from analytics import load, rollups
-from analytics.models import DailyRollup, Event, HourlyRollup, Installation, TouchedHour
-from analytics.rollups import Tally
+from analytics import breakdowns, load, rollups, runs
+from analytics.breakdowns import COUNTS, Breakdown
+from analytics.dimensions import ALL, BREAKDOWNS
+from analytics.models import (
+    DailyRollup,
+    Event,
+    HourlyRollup,
+    Installation,
+    LoadProgress,
+    TouchedHour,
+    Value,
+)
+from analytics.runs import Runs
 from ingest import archive, batches
+from tests.analytics import bucket, canonical
 from tests.events import NOON, line
 
 pytestmark = pytest.mark.usefixtures("empty_stores")
 
 ALICE, BOB = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+EVENT = str(uuid.UUID(int=3))
+TODAY = NOON.date()
 
 
 def load_lines(*lines: bytes) -> None:
@@ -23,8 +39,35 @@ def load_lines(*lines: bytes) -> None:
     rollups.refresh()
 
 
-def hourly(dimension: str = "total", value: str = "") -> HourlyRollup:
-    return HourlyRollup.objects.get(dimension=dimension, value=value)
+def hour_runs(hour: datetime = NOON) -> Runs:
+    row = HourlyRollup.objects.get(hour=hour)
+    them = runs.unpacked(row.hour, bytes(row.packed))
+    assert row.runs == len(them)
+    return them
+
+
+def part(by: str = ALL, *values: str) -> dict[str, Any]:
+    """Counts of a part of the day: all of it, or that of one of BREAKDOWNS with these values; and who it is of."""
+    _, _, _, _, *several = next(row for row in rows() if row[:2] == (TODAY.isoformat(), "total"))
+    parts = dict(zip((ALL, *BREAKDOWNS), several, strict=True))[by]
+    ((counts, users),) = [(counts, users) for of, counts, _, users in parts if of == list(values)]
+    return dict(zip(COUNTS, counts, strict=True)) | {"installations": len(users)}
+
+
+def totals() -> dict[date, int]:
+    return dict(DailyRollup.objects.filter(dimension="total").values_list("day", "runs"))
+
+
+def rows() -> list[Any]:
+    return list(canonical.rollup_rows())
+
+
+def seen(user: str) -> tuple[date | None, date | None]:
+    found = Installation.objects.get(user_id=user)
+    return found.first_seen, found.last_seen
+
+
+# -- What is counted --------------------------------------------------------------------------------------------------
 
 
 def test_refresh_counts_runs_failures_and_tokens() -> None:
@@ -33,9 +76,11 @@ def test_refresh_counts_runs_failures_and_tokens() -> None:
         line(promptTokens=20, contextTokens=5),
         line(promptTokens=None, hasError=True, errorType="FileError"),
     )
-    row = hourly()
-    assert (row.runs, row.failures) == (3, 1)
-    assert (row.prompt_tokens, row.completion_tokens, row.context_tokens) == (30, 1, 5)
+    found = part()
+    assert (found["runs"], found["failures"]) == (3, 1)
+    assert (found["prompt_tokens"], found["completion_tokens"], found["context_tokens"]) == (30, 1, 5)
+    row = DailyRollup.objects.get(dimension="total")
+    assert (row.runs, row.failures, row.prompt_tokens, row.installations_count) == (3, 1, 30, 3)
 
 
 def test_refresh_leaves_out_the_twin_of_a_failing_run() -> None:
@@ -43,30 +88,49 @@ def test_refresh_leaves_out_the_twin_of_a_failing_run() -> None:
         line(hasError=True, errorType="FileError"),
         line(eventName="command_error", duration=None, hasError=None, options=None, errorType="FileError"),
     )
-    assert (hourly().runs, hourly().failures) == (1, 1)
-    assert hourly("error_type", "FileError").runs == 1
+    assert len(hour_runs()) == 1
+    assert part("error_type", "FileError")["runs"] == 1
 
 
 def test_refresh_counts_installations_and_no_placeholder() -> None:
     load_lines(line(userId=ALICE), line(userId=ALICE), line(userId=BOB), line(userId="anonymous_opt_out"))
-    ids = set(Installation.objects.values_list("id", flat=True))
-    assert (hourly().runs, hourly().placeholder_runs) == (4, 1)
-    assert set(BitMap.deserialize(bytes(hourly().installations))) == ids
-    assert len(ids) == 2
+    found = part()
+    assert (found["runs"], found["placeholder_runs"], found["installations"]) == (4, 1, 2)
 
 
 def test_refresh_tells_runs_apart_by_each_dimension() -> None:
     load_lines(line(command="repo", ci=True), line(command="ask", model=None, provider=None))
-    found = set(HourlyRollup.objects.values_list("dimension", "value", "runs"))
-    assert found == {
+    names = {
+        (dimension, number): value
+        for dimension, number, value in Value.objects.values_list("dimension", "number", "value")
+    }
+    found = DailyRollup.objects.values_list("dimension", "value", "runs")
+    assert {(dimension, names.get((dimension, value), ""), count) for dimension, value, count in found} == {
         ("total", "", 2),
         ("command", "repo", 1),
         ("command", "ask", 1),
         ("version", "0.64.0", 2),
         ("provider", "gemini", 1),
+        ("provider", "", 1),
         ("model", "gemini-2.5-pro", 1),
+        ("model", "", 1),
+        ("error_type", "", 2),
+        ("os", "", 2),
         ("ci", "true", 1),
+        ("ci", "", 1),
+        ("agent", "", 2),
     }
+
+
+def test_refresh_counts_pairs_of_values_and_each_option() -> None:
+    load_lines(
+        line(options={"debug": True, "maxTokens": 500}),
+        line(options={"debug": True, "quiet": False}, model=None),
+        line(options={"quiet": False}),
+    )
+    assert part("provider_model", "gemini", "gemini-2.5-pro")["runs"] == 2
+    assert part("option", "debug")["runs"] == 2
+    assert part("option", "maxTokens")["runs"] == 1
 
 
 def test_refresh_makes_days_of_hours() -> None:
@@ -75,49 +139,193 @@ def test_refresh_makes_days_of_hours() -> None:
         line(timestamp="2026-11-22T00:00:00Z", userId=ALICE),
         line(timestamp="2026-11-22T11:00:00Z", userId=BOB),
     )
-    days = {row.day: row for row in DailyRollup.objects.filter(dimension="total")}
-    assert {day: row.runs for day, row in days.items()} == {date(2026, 11, 21): 1, date(2026, 11, 22): 2}
-    assert len(BitMap.deserialize(bytes(days[date(2026, 11, 22)].installations))) == 2
+    assert totals() == {date(2026, 11, 21): 1, date(2026, 11, 22): 2}
+    assert part()["installations"] == 2
+    assert HourlyRollup.objects.count() == 3
+
+
+# -- A function of the events -----------------------------------------------------------------------------------------
 
 
 def test_refresh_puts_a_late_event_where_it_belongs() -> None:
     load_lines(line(timestamp="2026-11-20T10:00:00Z"), line())
     load_lines(line(timestamp="2026-11-20T10:30:00Z"))
-    assert HourlyRollup.objects.get(hour=NOON - timedelta(days=2, hours=2), dimension="total").runs == 2
-    assert DailyRollup.objects.get(day=date(2026, 11, 20), dimension="total").runs == 2
+    assert len(hour_runs(NOON - timedelta(days=2, hours=2))) == 2
+    assert totals() == {date(2026, 11, 20): 2, date(2026, 11, 22): 1}
+
+
+def test_refresh_does_not_depend_on_order_and_grouping() -> None:
+    dice = random.Random(1)
+    lines = [
+        line(
+            userId=dice.choice([ALICE, BOB, "anonymous_opt_out"]),
+            timestamp=(NOON - timedelta(minutes=dice.randrange(4000))).isoformat(),
+            command=dice.choice(["repo", "ask", "plan"]),
+            model=dice.choice([None, "gemini-2.5-pro", "gpt-5"]),
+            options=dice.choice([{}, {"debug": True}, {"maxTokens": 500}]),
+            duration=dice.randrange(100_000),
+            hasError=dice.random() < 0.2,
+        )
+        for _ in range(60)
+    ]
+    load_lines(*lines)
+    at_once, people = rows(), [seen(ALICE), seen(BOB)]
+    for share in (7, 20):
+        bucket.empty_warehouse()
+        _empty_bucket()
+        dice.shuffle(lines)
+        for start in range(0, len(lines), share):
+            load_lines(*lines[start : start + share])
+        assert rows() == at_once
+        assert [seen(ALICE), seen(BOB)] == people
+
+
+def _empty_bucket() -> None:
+    for listed in list(archive.listing()):
+        bucket.remove(listed.name)
 
 
 def test_refresh_again_changes_nothing() -> None:
     load_lines(line(), line(hasError=True, errorType="FileError"))
-    columns = [field.name for field in HourlyRollup._meta.fields if field.name != "id"]
-    before = list(HourlyRollup.objects.order_by("dimension", "value").values(*columns))
+    before = rows()
     assert rollups.refresh() == 0
     TouchedHour.objects.create(hour=NOON)
     assert rollups.refresh() == 1
-    assert list(HourlyRollup.objects.order_by("dimension", "value").values(*columns)) == before
+    assert rows() == before
+
+
+def test_refresh_leaves_rows_of_a_day_that_are_the_same() -> None:
+    """A new event changes few of a day's rows: only those are written."""
+    load_lines(line(command="repo", version="0.64.0"), line(command="ask"))
+    before = dict(_row_ids())
+    load_lines(line(command="ask"))
+    after = dict(_row_ids())
+    assert after["command", "repo"] == before["command", "repo"]
+    assert after["command", "ask"] != before["command", "ask"]
+    assert after["total", ""] != before["total", ""]
+
+
+def _row_ids() -> Iterator[tuple[tuple[str, str], int]]:
+    for row in DailyRollup.objects.all():
+        value = Value.objects.filter(dimension=row.dimension, number=row.value).first()
+        yield (row.dimension, value.value if value else ""), row.pk
 
 
 def test_refresh_removes_the_rows_of_an_hour_whose_events_are_gone() -> None:
-    load_lines(line())
-    Event.objects.all().delete()
+    load_lines(line(), line(timestamp="2026-11-22T09:00:00Z"))
+    Event.objects.filter(occurred_at__gte=NOON).delete()
     TouchedHour.objects.create(hour=NOON)
+    rollups.refresh()
+    assert [row.hour.hour for row in HourlyRollup.objects.all()] == [9]
+    assert totals() == {TODAY: 1}
+    Event.objects.all().delete()
+    TouchedHour.objects.create(hour=NOON - timedelta(hours=3))
     rollups.refresh()
     assert not HourlyRollup.objects.exists()
     assert not DailyRollup.objects.exists()
 
 
+def test_refresh_leaves_frozen_hours_as_they_are() -> None:
+    load_lines(line(timestamp="2026-11-20T10:00:00Z"), line())
+    before = rows()
+    LoadProgress.objects.update_or_create(pk=1, defaults={"pruned_before": datetime(2026, 11, 21, tzinfo=UTC)})
+    Event.objects.filter(occurred_at__lt=datetime(2026, 11, 21, tzinfo=UTC)).delete()
+    load_lines(line(timestamp="2026-11-20T10:30:00Z"))
+    assert rows() == before
+    assert not TouchedHour.objects.exists()
+
+
+# -- Numbers of values ------------------------------------------------------------------------------------------------
+
+
+def test_refresh_numbers_a_value_once() -> None:
+    load_lines(line(command="repo"), line(command="ask"))
+    before = set(Value.objects.values_list("dimension", "number", "value"))
+    load_lines(line(command="plan"), line(command="ask"))
+    after = set(Value.objects.values_list("dimension", "number", "value"))
+    assert {(dimension, value) for dimension, _, value in after - before} == {("command", "plan")}
+    assert before < after
+    assert all(number > 0 for _, number, _ in after)
+    names = dict(Value.objects.filter(dimension="command").values_list("number", "value"))
+    assert sorted(names[number] for number in hour_runs()["command"].tolist()) == ["ask", "ask", "plan", "repo"]
+
+
+def test_refresh_gives_a_model_one_number_in_whatever_column() -> None:
+    load_lines(line(model="gpt-5", fileModel="gpt-5"), line(model=None, thinkingModel="gpt-5"))
+    found = hour_runs()
+    number = Value.objects.get(dimension="model", value="gpt-5").number
+    assert Value.objects.filter(value="gpt-5").count() == 1
+    assert sorted(found["model"].tolist()) == [0, number]
+    assert sorted(found["file_model"].tolist()) == [0, number]
+    assert sorted(found["thinking_model"].tolist()) == [0, number]
+
+
+# -- When an installation was seen ------------------------------------------------------------------------------------
+
+
+def test_refresh_notes_when_an_installation_was_first_and_last_seen() -> None:
+    load_lines(line(userId=ALICE))
+    assert seen(ALICE) == (TODAY, TODAY)
+    load_lines(line(userId=ALICE, timestamp="2026-11-01T10:00:00Z"), line(userId=BOB))
+    assert seen(ALICE) == (date(2026, 11, 1), TODAY)
+    assert seen(BOB) == (TODAY, TODAY)
+
+
+def test_refresh_has_never_seen_who_has_no_run() -> None:
+    load_lines(line(userId=ALICE, eventName="command_error", duration=None, hasError=None, options=None))
+    assert seen(ALICE) == (None, None)
+
+
+def test_refresh_moves_days_with_an_earlier_copy_of_an_event() -> None:
+    """Of two copies the one received first counts; by that one, the run was on another day."""
+    load_lines(line(userId=ALICE, timestamp="2026-11-15T10:00:00Z"), line(userId=BOB))
+    load_lines(line(NOON, userId=ALICE, eventId=EVENT, timestamp="2026-11-20T10:00:00Z"))
+    assert seen(ALICE) == (date(2026, 11, 15), date(2026, 11, 20))
+    load_lines(line(NOON - timedelta(hours=1), userId=ALICE, eventId=EVENT, timestamp="2026-11-17T10:00:00Z"))
+    assert seen(ALICE) == (date(2026, 11, 15), date(2026, 11, 17))
+    load_lines(line(NOON - timedelta(hours=2), userId=BOB, eventId=EVENT, timestamp="2026-11-10T10:00:00Z"))
+    assert seen(ALICE) == (date(2026, 11, 15), date(2026, 11, 15))
+    assert seen(BOB) == (date(2026, 11, 10), TODAY)
+    assert totals() == {date(2026, 11, 10): 1, date(2026, 11, 15): 1, TODAY: 1}
+
+
+# -- Durations --------------------------------------------------------------------------------------------------------
+
+
+def of_all() -> Breakdown:
+    return breakdowns.of(hour_runs(), ALL)
+
+
 def test_percentile_is_within_its_accuracy() -> None:
     durations = [1, 7, 150, 1_200, 11_600, 300_000, 86_400_000, 366 * 86_400_000]
     load_lines(*(line(duration=duration) for duration in durations))
-    tally = Tally()
-    tally.add(hourly())
+    histogram = of_all().histogram(0)
     for rank, duration in enumerate(durations, start=1):
-        found = tally.percentile_ms(rank / len(durations))
-        assert found == pytest.approx(duration, rel=rollups.ACCURACY + 1e-9)
+        found = breakdowns.percentile_ms(histogram, rank / len(durations))
+        assert found == pytest.approx(duration, rel=runs.ACCURACY + 1e-9)
 
 
 def test_percentile_leaves_out_failures_and_needs_a_run() -> None:
     load_lines(line(duration=5, hasError=True))
-    tally = Tally()
-    tally.add(hourly())
-    assert tally.percentile_ms(0.5) is None
+    assert breakdowns.percentile_ms(of_all().histogram(0), 0.5) is None
+
+
+# -- In a form that merges --------------------------------------------------------------------------------------------
+
+
+def test_merged_days_are_the_breakdown_of_all_their_runs() -> None:
+    load_lines(
+        *(
+            line(userId=dice_user, timestamp=f"2026-11-{day}T10:00:00Z", duration=day * 100, command=command)
+            for day in (18, 19, 20)
+            for dice_user, command in ((ALICE, "repo"), (BOB, "ask"), (ALICE, "ask"))
+        )
+    )
+    every = runs.together(runs.stored(NOON - timedelta(days=9), NOON))
+    days = [breakdowns.of(them, "command") for _, them in every.by_day()]
+    merged, whole = breakdowns.merged(days), breakdowns.of(every, "command")
+    assert len(days) == 3
+    assert np.array_equal(merged.keys, whole.keys)
+    assert np.array_equal(merged.counts, whole.counts)
+    assert all(map(np.array_equal, merged.durations, whole.durations))
+    assert list(merged.sets) == list(whole.sets)

@@ -5,7 +5,8 @@ import os
 import random
 import threading
 import time
-from datetime import timedelta
+import uuid
+from datetime import date, timedelta
 from io import StringIO
 
 import pytest
@@ -14,15 +15,24 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from analytics import evidence, history, load, rollups, tasks, verify
+from analytics import evidence, history, load, prune, rollups, tasks, verify
 from analytics.examine import Entry
-from analytics.models import Event, HourlyRollup, LoadedObject, TouchedHour, Verification
+from analytics.models import (
+    DailyRollup,
+    Event,
+    HourlyRollup,
+    Installation,
+    LoadedObject,
+    TouchedHour,
+    Value,
+    Verification,
+)
 from analytics.verify import Look, Report
 from ingest import archive, batches
 from ingest.archive import ArchiveUnavailable, Fetched
 from tests.analytics import bucket, planted_faults
 from tests.analytics.planted_faults import Planted
-from tests.events import line
+from tests.events import NOON, line
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),  # a snapshot is a transaction of its own
@@ -31,7 +41,7 @@ pytestmark = [
 
 SEED = int(os.environ.get("VERIFY_SEED", "1"))
 OBJECTS = int(os.environ.get("VERIFY_OBJECTS", "300"))
-COUNT = int(os.environ.get("VERIFY_FAULTS", "80"))
+COUNT = int(os.environ.get("VERIFY_FAULTS", "100"))
 
 # What only reading every object tells: rows and metadata of which nothing but their content is wrong.
 DEEP_ONLY = {
@@ -244,6 +254,162 @@ def test_slice_of_a_night_reads_each_object_once_a_month() -> None:
     assert {nights[0](entry) for entry in evidence.entries()} == {Look.READ}
 
 
+# -- Numbers of values ------------------------------------------------------------------------------------------------
+
+
+def test_verify_names_values_whose_numbers_were_swapped() -> None:
+    put(*(line(command=name, duration=number) for number in range(9) for name in ("repo", "ask", "plan")))
+    load_all()
+    numbers = dict(Value.objects.filter(dimension="command").values_list("value", "number"))
+    Value.objects.filter(value="repo").update(number=99)
+    Value.objects.filter(value="ask").update(number=numbers["repo"])
+    Value.objects.filter(value="repo").update(number=numbers["ask"])
+    report = verify.verify(verify.deep)
+    details = {fault.name: fault.detail for fault in report.faults.listed()}
+    assert details == {
+        f"value {numbers['repo']} of command": "stands for “ask”, by the events for “repo”",
+        f"value {numbers['ask']} of command": "stands for “repo”, by the events for “ask”",
+    }
+
+
+def test_verify_takes_a_new_value_in_an_old_rollup_for_the_hours_fault() -> None:
+    """The value has no number yet because nobody rolled it up, not because somebody took that away."""
+    put(line(command="repo"), line(command="ask"), name="a")
+    load_all()
+    put(line(command="plan"), name="b")
+    load.catch_up(everything=True, wait=True)
+    TouchedHour.objects.all().delete()
+    assert {fault.kind for fault in found(verify.verify(verify.deep))} == {"wrong_hour", "wrong_day"}
+
+
+def test_verify_writes_no_numbers() -> None:
+    put(line())
+    load.catch_up(everything=True, wait=True)
+    TouchedHour.objects.all().delete()
+    verify.verify(verify.deep)
+    assert not Value.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"runs": 9}, "runs 9, by the events 2"),
+        ({"packed": b"garbled"}, "cannot be read"),
+    ],
+    ids=["runs", "garbled"],
+)
+def test_verify_says_what_is_wrong_in_an_hour(changes: dict[str, object], detail: str) -> None:
+    put(line(), line())
+    load_all()
+    HourlyRollup.objects.update(**changes)
+    (fault,) = verify.verify(verify.shallow).faults.listed()
+    assert (fault.name, fault.detail) == ("hour 2026-11-22 12:00", detail)
+
+
+def test_verify_says_what_is_wrong_in_a_day() -> None:
+    put(line(command="repo"), line(command="ask"))
+    load_all()
+    row = DailyRollup.objects.get(dimension="total")
+    other = DailyRollup.objects.get(dimension="command", value=Value.objects.get(value="repo").number)
+    for name in ("part_counts", "part_durations", "part_installations"):
+        setattr(row, name, getattr(other, name))
+    row.save()
+    (fault,) = verify.verify(verify.shallow).faults.listed()
+    assert (fault.name, fault.detail) == ("day 2026-11-22", "total: its command ask is missing")
+
+
+def test_verify_finds_a_day_on_which_nobody_was_seen() -> None:
+    put(line(timestamp="2026-11-20T10:00:00Z"))
+    load_all()
+    number = Installation.objects.get().pk
+    Installation.objects.update(first_seen=date(2026, 11, 19))
+    (fault,) = verify.verify(verify.shallow).faults.listed()
+    assert (fault.name, fault.detail) == (
+        f"installation {number}",
+        "seen from 2026-11-19 to 2026-11-20, by its runs from 2026-11-20 to 2026-11-20",
+    )
+
+
+# -- Pruned -----------------------------------------------------------------------------------------------------------
+
+OLD = NOON - timedelta(days=100)
+
+
+def prune_old() -> None:
+    prune.prune(OLD.date() + timedelta(days=30), NOON)
+
+
+def test_verify_does_not_miss_what_was_pruned() -> None:
+    """Neither rows nor copies of events whose row is gone, however closely it looks."""
+    copied = line(OLD, eventId=str(uuid.UUID(int=1)), timestamp=OLD.isoformat())
+    put(copied, line(OLD, timestamp=OLD.isoformat()), line(), name="a")
+    put(copied, line(), name="b")
+    put(copied, b"broken", name="c")
+    load_all()
+    prune_old()
+    assert Event.objects.count() == 2
+    for reach in (verify.shallow, verify.deep):
+        assert found(verify.verify(reach)) == set()
+
+
+def test_verify_bears_an_event_that_came_again_after_it_was_pruned() -> None:
+    event_id = str(uuid.UUID(int=1))
+    put(line(OLD, eventId=event_id, timestamp=OLD.isoformat()), name="a")
+    load_all()
+    prune_old()
+    put(line(OLD + timedelta(days=1), eventId=event_id, timestamp=OLD.isoformat()), name="b")
+    load_all()
+    assert Event.objects.count() == 1
+    for reach in (verify.shallow, verify.deep):
+        assert found(verify.verify(reach)) == set()
+
+
+def test_verify_misses_a_row_of_an_object_of_which_others_were_pruned() -> None:
+    put(line(OLD, timestamp=OLD.isoformat()), line(), line(), name="a")
+    load_all()
+    prune_old()
+    event_id = Event.objects.get(source_line=2).pk
+    Event.objects.filter(pk=event_id).delete()
+    for reach in (verify.shallow, verify.deep):
+        assert found(verify.verify(reach)) == {Planted("missing_row", f"event {event_id}")}
+
+
+@pytest.mark.parametrize("pruned_rows", [0, 1, 3])
+def test_verify_finds_a_wrong_number_of_pruned_rows(pruned_rows: int) -> None:
+    put(*(line(OLD, timestamp=OLD.isoformat()) for _ in range(2)), line(), name="a")
+    load_all()
+    prune_old()
+    LoadedObject.objects.update(pruned_rows=pruned_rows)
+    for reach in (verify.shallow, verify.deep):
+        (fault,) = verify.verify(reach).faults.listed()
+        assert "event_date=2026-11-22/hr=12/a.json.gz" in fault.name
+
+
+def test_verify_holds_pruned_days_against_their_hours() -> None:
+    put(line(OLD, timestamp=OLD.isoformat()), line(), name="a")
+    load_all()
+    prune_old()
+    DailyRollup.objects.filter(day=OLD.date(), dimension="total").update(runs=2)
+    assert found(verify.verify(verify.shallow)) == {Planted("wrong_day", f"day {OLD.date()}")}
+
+
+def test_verify_finds_a_pruned_hour_that_cannot_be_read() -> None:
+    put(line(OLD, timestamp=OLD.isoformat()), line(), name="a")
+    load_all()
+    prune_old()
+    HourlyRollup.objects.filter(hour__lt=NOON).update(packed=b"garbled")
+    assert found(verify.verify(verify.shallow)) == {Planted("wrong_hour", f"hour {OLD:%Y-%m-%d %H:%M}")}
+
+
+def test_verify_finds_a_value_that_only_pruned_hours_have_gone() -> None:
+    put(line(OLD, timestamp=OLD.isoformat(), command="plan"), line(), name="a")
+    load_all()
+    prune_old()
+    number = Value.objects.get(value="plan").number
+    Value.objects.filter(value="plan").delete()
+    assert found(verify.verify(verify.shallow)) == {Planted("wrong_value", f"value {number} of command")}
+
+
 # -- The command ------------------------------------------------------------------------------------------------------
 
 
@@ -269,13 +435,13 @@ def test_command_says_what_is_wrong_and_what_to_do() -> None:
     put(line(), name="b")
     load_all()
     planted_faults.remove("event_date=2026-11-22/hr=12/a.json.gz")
-    HourlyRollup.objects.filter(dimension="total").update(runs=9)
+    HourlyRollup.objects.update(runs=9)
     status, text = run()
     assert status == 1
     assert "1 missing_object. Restore it under this name" in text
     assert "  event_date=2026-11-22/hr=12/a.json.gz: " in text
     assert "1 wrong_hour. " in text
-    assert "  hour 2026-11-22 12:00: total: runs 9, by the events 2" in text
+    assert "  hour 2026-11-22 12:00: runs 9, by the events 2" in text
     assert text.endswith("2 faults.")
 
 
