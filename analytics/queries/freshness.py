@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from django.db.models import Max, Min
+
 from analytics.dimensions import TOTAL
 from analytics.models import DailyRollup, LoadedObject, TouchedHour
 
@@ -22,10 +24,10 @@ class Freshness:
 
 def freshness() -> Freshness:
     """Of all figures, whatever the filter."""
-    days = DailyRollup.objects.filter(dimension=TOTAL).order_by("day").values_list("day", flat=True)
+    days = DailyRollup.objects.filter(dimension=TOTAL).aggregate(first=Min("day"), newest=Max("day"))
     return Freshness(
         loaded_at=LoadedObject.objects.order_by("-loaded_at").values_list("loaded_at", flat=True).first(),
-        first_day=days.first(),
-        newest_day=days.last(),
+        first_day=days["first"],
+        newest_day=days["newest"],
         waiting_hours=TouchedHour.objects.count(),
     )
