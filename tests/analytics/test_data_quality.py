@@ -186,7 +186,7 @@ def test_data_quality_shows_the_last_verification_with_its_first_faults(admin_cl
 def test_data_quality_takes_few_statements(
     admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         look(admin_client)
 
 
