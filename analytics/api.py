@@ -112,7 +112,8 @@ class StatsView(APIView):
         if self.known and by not in self.known:
             raise NotFound(f"There are no parts by “{by[:40]}”: these are {', '.join(self.known)}.")
         now = timezone.now()
-        chosen, notices = queries.parsed(dict(request.query_params.lists()), now)
+        asked = {name: values for name, values in request.query_params.lists() if name != "format"}
+        chosen, notices = queries.parsed(asked, now)
         found = _asked(self.question, chosen=chosen, now=now, by=by)
         said = urlencode(queries.words(chosen))
         headers = {"X-Filter": said, "X-Notices": json.dumps(notices)}

@@ -155,7 +155,8 @@ def _exists(cursor: Any, name: str) -> bool:
 
 # What it may do is in the grants. The settings are for its sessions to begin with: whoever has the role may set others.
 _STATEMENTS = (
-    "ALTER ROLE {role} LOGIN",
+    "ALTER ROLE {role} LOGIN CONNECTION LIMIT 20",  # the portal's own connections are of the same server
+    "ALTER ROLE {role} SET idle_session_timeout = '1h'",
     "ALTER ROLE {role} SET default_transaction_read_only = on",
     f"ALTER ROLE {{role}} SET statement_timeout = '{STATEMENT_TIMEOUT}'",
     f"ALTER ROLE {{role}} SET idle_in_transaction_session_timeout = '{STATEMENT_TIMEOUT}'",

@@ -20,6 +20,7 @@ from django.db import connection
 from analytics import rollups
 from analytics.dimensions import DIMENSIONS
 from analytics.queries import Filter, parsed
+from analytics.queries.filters import WORDS
 from analytics.queries.selection import NONE
 
 TEXT, COUNT, FLAG, MOMENT = "text", "whole number", "true or false", "time"
@@ -73,12 +74,10 @@ class NotUnderstood(Exception):
 def understood(query_string: str, now: datetime) -> Filter:
     """The filter of these words, which are those of the dashboards. Raises NotUnderstood."""
     asked = parse_qs(query_string.removeprefix("?"), keep_blank_values=True)
-    if unknown := sorted(set(asked) - _WORDS):
-        raise NotUnderstood(f"There is no “{unknown[0][:40]}” to filter by. There are: {', '.join(sorted(_WORDS))}.")
+    if unknown := sorted(set(asked) - WORDS):
+        raise NotUnderstood(f"There is no “{unknown[0][:40]}” to filter by. There are: {', '.join(sorted(WORDS))}.")
     if {"from", "to"} & set(asked) and asked.get("period", ["custom"])[-1] != "custom":
         raise NotUnderstood("from and to go with period=custom.")
-    if {"from", "to"} & set(asked):
-        asked["period"] = ["custom"]
     chosen, notices = parsed({name: values for name, values in asked.items() if name not in _HOW_SHOWN}, now)
     for notice in notices:
         why, another, _ = notice.partition(": this is ")  # another period than was asked for
@@ -116,7 +115,6 @@ def pieces(
 
 # The address of a page may have these, too; they say nothing to an export.
 _HOW_SHOWN = {"compare", "interval", "metric", "sort"}
-_WORDS = {"period", "from", "to", *_HOW_SHOWN, *DIMENSIONS, *(f"{name}__not" for name in DIMENSIONS)}
 
 
 def _where(chosen: Filter, runs_only: bool) -> tuple[str, dict[str, Any]]:

@@ -21,6 +21,21 @@ CUSTOM_MAX_DAYS = 3 * 366
 
 COMPARISONS = ("previous", "yoy", "off")
 INTERVALS = ("hour", "day", "week", "month")
+
+# Every word there is. The last two choose how a page shows its figures, and are its own business.
+WORDS = frozenset(
+    (
+        "period",
+        "from",
+        "to",
+        "compare",
+        "interval",
+        *DIMENSIONS,
+        *(f"{name}__not" for name in DIMENSIONS),
+        "metric",
+        "sort",
+    )
+)
 _HOURS_MAX_DAYS = 7  # more points than anybody can tell apart
 
 
@@ -81,7 +96,7 @@ class Filter:
 
 def parsed(asked: Mapping[str, Sequence[str]], now: datetime) -> tuple[Filter, list[str]]:
     """The filter of a query string, each name with its values; and what was not known and fell back."""
-    notices: list[str] = []
+    notices = [f"There is no “{name[:40]}” to filter by." for name in asked if name not in WORDS]
     period = _period(asked, now, notices)
     return Filter(
         period=period,
@@ -110,7 +125,10 @@ def words(chosen: Filter) -> list[tuple[str, str]]:
 
 
 def _period(asked: Mapping[str, Sequence[str]], now: datetime, notices: list[str]) -> Period:
-    name = _known(asked, "period", PERIODS, DEFAULT_PERIOD, notices)
+    usual = CUSTOM if asked.get("from") or asked.get("to") else DEFAULT_PERIOD
+    name = _known(asked, "period", PERIODS, usual, notices)
+    if name != CUSTOM == usual:
+        notices.append(f"from and to go with period=custom: this is period={name}.")
     today = now.astimezone(UTC).date()
     if name == MONTH:
         return Period(name, today.replace(day=1), today)

@@ -8,6 +8,7 @@ most. Rollups are broken on the last days only, rows on the others.
 
 import gzip
 import hashlib
+import itertools
 import json
 import random
 import uuid
@@ -800,10 +801,10 @@ def plant(dice: random.Random, count: int) -> list[Planted]:
     dice.shuffle(names)
     planted: list[Planted] = []
     times: dict[str, int] = {}
-    while len(planted) < count:
-        for name in names[: count - len(planted)]:
-            most = next((few for prefix, few in _FEW.items() if name.startswith(prefix)), count)
-            if times.get(name, 0) < most:
-                planted.append(planter.plant(name))
-                times[name] = times.get(name, 0) + 1
+    for name in itertools.cycle(names):
+        if len(planted) == count:
+            break
+        if times.get(name, 0) < next((few for prefix, few in _FEW.items() if name.startswith(prefix)), count):
+            planted.append(planter.plant(name))
+            times[name] = times.get(name, 0) + 1
     return planted
