@@ -1,10 +1,12 @@
+from typing import Any
+
 from django.db import migrations
 
 from analytics import bi
 from analytics.warehouse import REBUILD_SCHEMA
 
 
-def create(apps, schema_editor):
+def create(apps: Any, schema_editor: Any) -> None:
     """Not for tables that are made beside the live ones: swap.py gives the views to those."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT current_schema()")
@@ -12,7 +14,7 @@ def create(apps, schema_editor):
             bi.create(cursor)
 
 
-def drop(apps, schema_editor):
+def drop(apps: Any, schema_editor: Any) -> None:
     with schema_editor.connection.cursor() as cursor:
         bi.drop(cursor)
 

@@ -111,7 +111,7 @@ class Selection:
 
     def _chosen(self, them: Runs) -> Runs:
         for dimension, wanted in self._wanted.items():
-            them = them.where(wanted[np.minimum(them[dimension], len(wanted) - 1)])
+            them = them.where(wanted[np.minimum(them[dimension].astype(np.int64), len(wanted) - 1)])
         return them
 
     @cached_property

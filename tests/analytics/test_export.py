@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,8 @@ def test_export_ends_with_the_period() -> None:
         ("period=7d&from=2026-11-01&to=2026-11-02", "from and to go with period=custom."),
         ("from=2026-11-01", "period=custom needs from and to as YYYY-MM-DD."),
         ("from=2026-11-02&to=2026-11-01", "from must be before to"),
+        ("command=a%00b", "control character"),
+        ("command=\udcff", "control character"),
     ],
 )
 def test_words_that_are_not_understood_export_nothing(words: str, why: str) -> None:
@@ -345,6 +348,17 @@ def test_command_leaves_the_earlier_file_where_it_fails(tmp_path: Path, monkeypa
     with pytest.raises(CommandError, match=r"No space left on device.*name another --output"):
         call_command("export", "--format", "csv", "--output", str(file))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
+
+
+def test_command_writes_to_a_pipe_and_leaves_it_one(tmp_path: Path) -> None:
+    record([run(NOON)])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        call_command("export", "--format", "csv", "--output", str(pipe), "--filter", "period=90d", verbosity=0)
+        assert read.result().startswith(b"event_id,")
+    assert pipe.is_fifo()
 
 
 def test_command_says_what_to_do_where_it_may_not_write(tmp_path: Path) -> None:

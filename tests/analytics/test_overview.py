@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from analytics import queries
 from analytics.dashboards import overview, wording
 from analytics.dashboards.panel import Panel
 from analytics.models import Event, Installation

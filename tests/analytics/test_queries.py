@@ -169,3 +169,13 @@ def test_freshness_says_when_and_which_days() -> None:
     assert (found.first_day, found.newest_day) == (TODAY - timedelta(days=3), TODAY)
     assert found.loaded_at
     assert found.loaded_at.tzinfo == UTC
+
+
+def test_values_beyond_the_first_255_can_be_combined() -> None:
+    record([run(NOON, command=f"c{number:03}", os="linux") for number in range(300)])
+    for number in (0, 254, 255, 256, 299):
+        chosen = {"command": {f"c{number:03}"}, "os": {"linux"}}
+        assert queries.totals(Filter(week().period, selection=Selection(chosen)), NOON).now.runs == 1
+        assert queries.totals(Filter(week().period, selection=Selection({}, chosen)), NOON).now.runs == 0
+        others = Selection({"os": {"linux"}}, {"command": chosen["command"]})
+        assert queries.totals(Filter(week().period, selection=others), NOON).now.runs == 299

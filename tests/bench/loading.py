@@ -1,10 +1,9 @@
-"""Bench: from objects in the bucket to events, ledger and rollups in PostgreSQL, beside a bare COPY of the same rows; and
-then what pages ask (looking.py).
+"""Bench: from objects in the bucket to events, ledger and rollups in PostgreSQL, beside a bare COPY of the same rows.
 
 Out: progress on stderr, Markdown on stdout, exit status 1 where a figure is beyond its limit.
 Fails: Inexact, where Postgres does not hold exactly what the bucket does.
 
-`manage.py load` is timed as a whole process. `make bench`; docs/performance.md.
+`manage.py load` is timed as a whole process. Then looking.py asks what pages ask. `make bench`; docs/performance.md.
 """
 
 import argparse

@@ -160,8 +160,8 @@ def _check_lines(lines: Mapping[str, list[_Line]], sent: Mapping[str, Sent], fou
         if event.accepted and not copies:
             found.lost += 1
             faults.add("answered 2xx and in no object", event_id)
-        # The same bytes twice may be a resend of the same millisecond: a request that was given up, and the next, served
-        # at the same time. Nearly all events are sent once, so a batch that is written twice shows all the same.
+        # The same bytes twice may be a resend of the same millisecond: a request that was given up, and the next,
+        # served at the same time. Nearly all events are sent once: a batch that is written twice shows all the same.
         if len(copies) > event.maybe_kept:
             found.doubled += 1
             where = [f"{copy.name}:{copy.number}" for copy in copies]

@@ -105,10 +105,15 @@ def _opened(output: str, form: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = Path(f"{output}.part")
+    target = Path(output).resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe is written to, not replaced
+        with target.open("wb") as file:
+            yield file
+        return
+    part = target.with_name(f"{target.name}.part")
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(output)
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
