@@ -114,7 +114,9 @@ class StatsView(APIView):
         now = timezone.now()
         asked = {name: values for name, values in request.query_params.lists() if name != "format"}
         chosen, notices = queries.parsed(asked, now)
-        found = _asked(self.question, chosen=chosen, now=now, by=by)
+        with queries.snapshot():
+            found = _asked(self.question, chosen=chosen, now=now, by=by)
+            freshness = found if isinstance(found, Freshness) else queries.freshness()
         said = urlencode(queries.words(chosen))
         headers = {"X-Filter": said, "X-Notices": json.dumps(notices)}
         if isinstance(request.accepted_renderer, CSVRenderer):
@@ -124,7 +126,7 @@ class StatsView(APIView):
             "filter": said,
             "period": {"first": chosen.period.first, "last": chosen.period.last},
             "notices": notices,
-            "freshness": found if isinstance(found, Freshness) else queries.freshness(),
+            "freshness": freshness,
             "result": found,
         }
         return Response(as_json(answer), headers=headers)

@@ -106,13 +106,11 @@ class Ready:
     """Runs with their keys, ready to be broken down as a whole or some of them."""
 
     def __init__(self, them: Runs, names: Iterable[str]) -> None:
-        self._bits = [(name, column) for name in names for column in _keys(them, name)]
-        self._keys = (
-            np.stack([column for _, column in self._bits]) if self._bits else np.zeros((0, len(them)), np.int64)
-        )
-        self._with_sets = np.array([name == ALL or BREAKDOWNS[name].sets for name, _ in self._bits], bool)
-        self._with_durations = np.array([name == ALL or BREAKDOWNS[name].durations for name, _ in self._bits], bool)
-        self._of_installations = np.array([name == INSTALLATION for name, _ in self._bits], bool)
+        keys = [(name, column) for name in names for column in _keys(them, name)]
+        self._keys = np.stack([column for _, column in keys]) if keys else np.zeros((0, len(them)), np.int64)
+        self._with_sets = np.array([name == ALL or BREAKDOWNS[name].sets for name, _ in keys], bool)
+        self._with_durations = np.array([name == ALL or BREAKDOWNS[name].durations for name, _ in keys], bool)
+        self._of_installations = np.array([name == INSTALLATION for name, _ in keys], bool)
         self._succeeded = them["failed"] == 0
         self._installation = them["installation"].astype(np.int64)
         self._bucket = them["bucket"].astype(np.int64)

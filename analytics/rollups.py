@@ -20,7 +20,7 @@ from pyroaring import BitMap
 from analytics import breakdowns, runs, warehouse
 from analytics.breakdowns import Ready
 from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, TOTAL
-from analytics.models import DailyRollup, HourlyRollup, Installation, LoadProgress, TouchedHour
+from analytics.models import DailyRollup, HourlyRollup, LoadProgress, TouchedHour
 from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,8 @@ def _copy(model: type[models.Model], rows: Iterable[HourRow | DayRow]) -> None:
     if not waiting:
         return
     names = ", ".join(waiting[0]._fields)
-    with connection.cursor() as cursor, cursor.copy(f"COPY {model._meta.db_table} ({names}) FROM STDIN") as copy:
+    statement = f"COPY {model._meta.db_table} ({names}) FROM STDIN"
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
         for row in waiting:
             copy.write_row(row)
 
@@ -217,12 +218,17 @@ _WIDEN = """
 
 def _look_again(ids: BitMap) -> None:
     """Find the first and last day of these by looking at every day."""
-    seen: dict[int, list[date]] = {}
+    first: dict[int, date | None] = dict.fromkeys(ids)
+    last: dict[int, date | None] = dict.fromkeys(ids)
     for day, installations in _totals():
         for number in installations & ids:
-            seen.setdefault(number, []).append(day)
-    for number in ids:
-        days = seen.get(number)
-        Installation.objects.filter(pk=number).update(
-            first_seen=days[0] if days else None, last_seen=days[-1] if days else None
-        )
+            first[number] = first[number] or day
+            last[number] = day
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_DAYS, [list(first), list(first.values()), list(last.values())])
+
+
+_SET_DAYS = """
+    UPDATE analytics_installation i SET first_seen = seen.first, last_seen = seen.last
+    FROM unnest(%s::int[], %s::date[], %s::date[]) AS seen (id, first, last) WHERE i.id = seen.id
+"""

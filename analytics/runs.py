@@ -138,7 +138,9 @@ def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
         return
     connection.ensure_connection()
     with psycopg.Cursor(connection.connection) as cursor:
-        yield from cursor.execute(sql, parameters, binary=True)
+        with connection.wrap_database_errors:
+            cursor.execute(sql, parameters, binary=True)
+        yield from cursor  # all of it is here by now
 
 
 # -- From events ------------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def _read(hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
     query = _READ.format(options=_options(options))
     connection.ensure_connection()
     # Columns as arrays, as Postgres sends them: a Python object for each number would take five times as long.
-    with psycopg.Cursor(connection.connection) as binary:
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as binary:
         binary.execute("SET LOCAL work_mem = '64MB'")  # some days' runs: else it is done on disk
         answer = binary.execute(query, {"hours": list(hours)}, binary=True).pgresult
         return Runs(

@@ -1,10 +1,12 @@
-"""The benches of archiving and loading still run, in small: what they measure is not judged here."""
+"""The benches of archiving, loading and looking still run, in small: what they measure is not judged here."""
 
 import subprocess
 import sys
 
 import pytest
 
+from tests.analytics.history import made_up, record
+from tests.bench import looking
 from tests.vibetel.programs import CHECKOUT
 
 BENCHES = {
@@ -29,3 +31,16 @@ def test_benches_find_every_event_where_it_belongs() -> None:
     for said, process in running.items():
         report, errors = process.communicate(timeout=120)
         assert said in report, errors
+
+
+@pytest.mark.django_db
+def test_bench_of_looking_asks_every_page_and_beside_it_the_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(made_up(looking.NOW, days=20, a_day=30))
+    monkeypatch.setattr(looking, "TURNS", 1)
+    monkeypatch.setattr(looking, "DIMENSIONS", ("command", "version", "model"))
+    looking.main()
+    told = capsys.readouterr().out
+    for row in ("Overview, 30d", "Users, 90d, one filter", "2 excluded", "weekly retention"):
+        assert f"| {row} |" in told

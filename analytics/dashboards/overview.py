@@ -106,6 +106,7 @@ class Card:
     sparkline: SafeString
 
 
+@queries.snapshot()
 def context(asked: Mapping[str, str], *, pipeline_url: str, now: datetime) -> dict[str, object]:
     """Everything the page shows: figures, nothing in this range, or how to send the first event."""
     notices: list[str] = []

@@ -2,7 +2,8 @@
 
 In: a Filter and the time. Out: frozen dataclasses of numbers; no words, no markup. Next: charts.py, dashboards/
 
-Reads rollups only, never events: a question costs the same whatever the number of events behind it.
+Reads rollups only, never events. Unfiltered, or filtered by one dimension, a question costs the same whatever the
+number of events behind it; by several it costs a little for each run of its days.
 """
 
 from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
@@ -13,6 +14,7 @@ from analytics.queries.freshness import Freshness, freshness
 from analytics.queries.parts import Part, parts
 from analytics.queries.selection import Selection
 from analytics.queries.shares import Branch, Excluded, Matrix, Who, excluded, matrix, options, tree, who
+from analytics.queries.snapshot import snapshot
 from analytics.queries.totals import Point, Series, Totals, series, totals
 from analytics.queries.users import (
     Active,
@@ -85,6 +87,7 @@ __all__ = [
     "parts",
     "runs_per_installation",
     "series",
+    "snapshot",
     "totals",
     "tree",
     "who",

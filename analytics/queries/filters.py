@@ -88,10 +88,13 @@ class Filter:
 
     @property
     def before(self) -> Period | None:
-        """The period to compare with. A year ago is 52 weeks ago: weekdays meet weekdays."""
+        """The period to compare with. A year ago is 52 weeks ago: weekdays meet weekdays. The two never overlap."""
         if self.compare == "off":
             return None
-        return self.period.before() if self.compare == "previous" else self.period.earlier(52)
+        before = self.period.before()
+        return (
+            min(before, self.period.earlier(52), key=lambda period: period.first) if self.compare == "yoy" else before
+        )
 
 
 def parsed(asked: Mapping[str, Sequence[str]], now: datetime) -> tuple[Filter, list[str]]:

@@ -144,8 +144,9 @@ def _days_to_half(wanted: set[int], first_days: Mapping[int, date], last: date) 
     while waiting and day <= last:
         trailing = [of_day.get(day - timedelta(days=ago), {}) for ago in range(_TRAILING_DAYS)]
         active = len(BitMap.union(BitMap(), *(ids for sets in trailing for ids in sets.values())))
-        for number in [number for number in waiting if number in of_day.get(day, {})]:
-            if 2 * len(BitMap.union(*(sets[number] for sets in trailing if number in sets))) >= active:
+        for number in [number for number in waiting if first_days[number] <= day]:
+            ran_it = BitMap.union(BitMap(), *(sets[number] for sets in trailing if number in sets))
+            if ran_it and 2 * len(ran_it) >= active:
                 found[number] = (day - first_days[number]).days
                 waiting.remove(number)
         day += timedelta(days=1)
@@ -209,11 +210,12 @@ def comparisons(chosen: Filter, now: datetime) -> list[Comparison]:
     chance.INSTALLATIONS_MIN installations ran in the period; a version that fewer ran is compared with none. Older is
     told by PEP 440; names that are no such versions come after all that are, by the day they were first seen.
 
-    Promised: if none of the m pairs compared differs, and one looks at them every day from their first days on, the
-    chance of ever seeing any of them flagged is at most FALSE_ALARMS_MAX; of a single pair it is an m-th of that.
-    That is as good as the normal approximation (chance.py), and for one filter and length of period: each further
-    one is a chance more. Where a flag stands, these runs are worse; whether the version is why (and not who moved to
-    it first, for which commands, on which days), it cannot say.
+    Promised: if a pair does not differ, and one looks at it every day from its first day on, the chance of ever
+    seeing it flagged is at most FALSE_ALARMS_MAX, divided by the smallest number of pairs that stood on the page. That
+    is as good as the normal approximation (chance.py), and for one filter and length of period: each further one is a
+    chance more, and so is each further release: of twenty that are as good as the one before, one may be flagged.
+    Where a flag stands, these runs are worse; whether the version is why (and not who moved to it first, for which
+    commands, on which days), it cannot say.
     """
     first, until = chosen.period.first, min(chosen.period.last + timedelta(days=1), now.astimezone(UTC).date())
     found = _by_installation(of_any(chosen.selection, VERSION), first, until)

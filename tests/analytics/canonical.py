@@ -26,8 +26,8 @@ from analytics.runs import COLUMNS
 # When, not what: how fresh the figures are, which an object that the ledger forgot cannot keep, and how long the oldest
 # event has waited in the buffer.
 NOT_COMPARED = {"loaded_at", "oldest_waiting_seconds"}
-# They read nothing.
-_OF_QUERY_STRINGS = {"parsed", "words"}
+# They answer nothing.
+_OF_QUERY_STRINGS = {"parsed", "words", "snapshot"}
 
 _FILTERS: Sequence[Mapping[str, Sequence[str]]] = (
     {},

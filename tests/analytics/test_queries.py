@@ -1,11 +1,14 @@
 """Queries: figures are those of a plain recount of the events."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import InternalError, OperationalError, connection
 
 from analytics import queries
-from analytics.models import Event, Installation
+from analytics.models import Event, Installation, LoadedObject
 from analytics.queries import Figures, Filter, Period, Selection
 from tests.analytics.history import made_up, record, run
 from tests.events import NOON
@@ -179,3 +182,50 @@ def test_values_beyond_the_first_255_can_be_combined() -> None:
         assert queries.totals(Filter(week().period, selection=Selection({}, chosen)), NOON).now.runs == 0
         others = Selection({"os": {"linux"}}, {"command": chosen["command"]})
         assert queries.totals(Filter(week().period, selection=others), NOON).now.runs == 299
+
+
+def test_a_year_and_the_year_before_do_not_overlap() -> None:
+    for name in ("12mo", "90d", "today"):
+        chosen = Filter(Period.ending_today(name, NOON), compare="yoy")
+        assert chosen.before
+        assert chosen.before.last < chosen.period.first
+        assert (chosen.period.first - chosen.before.first).days % 7 == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_snapshot_is_of_one_moment() -> None:
+    record([run(NOON)])
+    with queries.snapshot():
+        before = queries.totals(week(), NOON)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(_in_a_connection_of_its_own, lambda: record([run(NOON)])).result()
+        assert queries.totals(week(), NOON) == before
+    assert queries.totals(week(), NOON).now.runs == 2
+    with queries.snapshot(), pytest.raises(InternalError, match="read-only"):
+        LoadedObject.objects.update(reason="x")
+
+
+def _in_a_connection_of_its_own(do: Callable[[], None]) -> None:
+    try:
+        do()
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_goes_away_is_an_error_of_djangos() -> None:
+    record([run(NOON)])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_in_a_connection_of_its_own, lambda: _end(pid)).result()
+    with pytest.raises(OperationalError):
+        queries.totals(week(), NOON)
+    connection.close()
+    assert queries.totals(week(), NOON).now.runs == 1
+
+
+def _end(pid: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -137,6 +137,19 @@ def test_days_to_half_is_looked_for_sixty_days_before_the_period(seen_days_ago: 
     assert queries.adoption(of("7d"), NOON).versions[0].days_to_half == found
 
 
+def test_days_to_half_may_be_a_day_on_which_nobody_ran_it() -> None:
+    one, other, third = somebody(3)
+    record(
+        [
+            run(ago(40), installation=one, tool_version=OLD),
+            *(run(ago(20), installation=who, tool_version=OLD) for who in (one, other)),
+            run(ago(19), installation=third, tool_version=NEW),
+        ]
+    )
+    # Of the seven days that end with the thirteenth day ago, those with the old version are the first no more.
+    assert {each.version: each.days_to_half for each in queries.adoption(of(), NOON).versions}[NEW] == 6
+
+
 def test_days_to_half_counts_an_installation_of_several_days_once() -> None:
     first, *others = somebody(3)
     record([run(ago(day), installation=person, tool_version=OLD) for day in (40, 12) for person in others])

@@ -33,9 +33,9 @@ from tests.bench import report  # noqa: E402
 
 PAGE_MAX_MS = 100.0
 COMBINATION_MAX_MS = 1000.0
-_TURNS = 3
+TURNS = 3
 _Ask = Callable[[Filter], object]
-_NOW = datetime(2026, 10, 31, 18, 20, tzinfo=UTC)
+NOW = datetime(2026, 10, 31, 18, 20, tzinfo=UTC)
 _DAYS = 90
 
 
@@ -63,7 +63,7 @@ def _asked_by() -> Mapping[str, _Ask]:
         return lambda chosen: [ask(chosen) for ask in asked]
 
     def by(name: str, *, in_steps: bool = False) -> _Ask:
-        return lambda chosen: q.parts(chosen, _NOW, name, in_steps=in_steps)
+        return lambda chosen: q.parts(chosen, NOW, name, in_steps=in_steps)
 
     figures = several(_totals, _series, _freshness, q.excluded)
     return {
@@ -74,28 +74,28 @@ def _asked_by() -> Mapping[str, _Ask]:
         ),
         "Commands": several(figures, by("command"), by("option"), by("model"), by("version")),
         "Versions": several(
-            figures, lambda c: q.adoption(c, _NOW), lambda c: q.comparisons(c, _NOW), by("version", in_steps=True)
+            figures, lambda c: q.adoption(c, NOW), lambda c: q.comparisons(c, NOW), by("version", in_steps=True)
         ),
         "Models": several(
-            figures, lambda c: q.tree(c, _NOW), lambda c: q.matrix(c, _NOW, "file_thinking_model"), by("model")
+            figures, lambda c: q.tree(c, NOW), lambda c: q.matrix(c, NOW, "file_thinking_model"), by("model")
         ),
-        "Tokens": several(figures, lambda c: q.matrix(c, _NOW, "command_model")),
+        "Tokens": several(figures, lambda c: q.matrix(c, NOW, "command_model")),
         "Performance": several(figures, by("command")),
-        "Errors": several(figures, lambda c: q.errors(c, _NOW), by("version")),
+        "Errors": several(figures, lambda c: q.errors(c, NOW), by("version")),
         "Users": several(
             figures,
-            *(lambda c: q.activity(c, _NOW), lambda c: q.newcomers(c, _NOW), lambda c: q.cohorts(c, _NOW)),
+            *(lambda c: q.activity(c, NOW), lambda c: q.newcomers(c, NOW), lambda c: q.cohorts(c, NOW)),
             *(q.runs_per_installation, q.who),
         ),
     }
 
 
 def _totals(chosen: Filter) -> object:
-    return q.totals(chosen, _NOW)
+    return q.totals(chosen, NOW)
 
 
 def _series(chosen: Filter) -> object:
-    return q.series(chosen, _NOW)
+    return q.series(chosen, NOW)
 
 
 def _freshness(chosen: Filter) -> object:
@@ -109,7 +109,7 @@ def _pages() -> tuple[list[list[str]], list[str]]:
         for period in ("30d", "90d"):
             for what, selections in (("", {"": Selection()}), (", one filter", _single())):
                 asked = {
-                    name: Filter(Period.ending_today(period, _NOW), selection=each) for name, each in selections.items()
+                    name: Filter(Period.ending_today(period, NOW), selection=each) for name, each in selections.items()
                 }
                 row, p95 = _row(f"{page}, {period}{what}", {name: _time(ask, each) for name, each in asked.items()})
                 found.append(row)
@@ -131,7 +131,7 @@ def _combinations() -> tuple[list[list[str]], list[str]]:
             for dimensions in combinations(used, count):
                 named = {dimension: used[dimension] for dimension in dimensions}
                 selection = Selection(named) if wanted else Selection({}, named)
-                chosen = Filter(Period.ending_today("90d", _NOW), selection=selection)
+                chosen = Filter(Period.ending_today("90d", NOW), selection=selection)
                 times[", ".join(dimensions)] = _time(_asked_by()["Overview"], chosen, turns=1)
             what = f"{count} {'wanted' if wanted else 'excluded'}"
             row, p95 = _row(what, times)
@@ -145,12 +145,12 @@ def _single() -> dict[str, Selection]:
     """Each dimension by its most used value and by one that few use."""
     found: dict[str, Selection] = {}
     for dimension in DIMENSIONS:
-        names = [part.value for part in q.parts(Filter(Period.ending_today("90d", _NOW)), _NOW, dimension)]
+        names = [part.value for part in q.parts(Filter(Period.ending_today("90d", NOW)), NOW, dimension)]
         found |= {f"{dimension}={name}": Selection({dimension: {name}}) for name in names[:1] + names[-1:]}
     return found
 
 
-def _time(ask: _Ask, chosen: Filter, *, turns: int = _TURNS) -> float:
+def _time(ask: _Ask, chosen: Filter, *, turns: int = TURNS) -> float:
     """The median of some turns, in milliseconds. In each the filter has read nothing yet."""
     return _median_ms(lambda: ask(replace(chosen, selection=replace(chosen.selection))), turns)
 
@@ -173,7 +173,7 @@ def _row(name: str, times: Mapping[str, float]) -> tuple[list[str], float]:
 
 # -- Beside the rows --------------------------------------------------------------------------------------------------
 
-_SINCE = _NOW.replace(hour=0, minute=0) - timedelta(days=_DAYS - 1)
+_SINCE = NOW.replace(hour=0, minute=0) - timedelta(days=_DAYS - 1)
 # The questions of performance.md, "Looking", in the SQL of both.
 _QUESTIONS = {
     "active installations by day, 90 days": """
@@ -205,11 +205,11 @@ _QUESTIONS = {
 def _beside() -> list[list[str]]:
     ours: Mapping[str, _Ask] = {
         "active installations by day, 90 days": _series,
-        "by day and command": lambda chosen: q.parts(chosen, _NOW, "command", in_steps=True),
-        "p50 and p99 by command": lambda chosen: q.parts(chosen, _NOW, "command"),
-        "weekly retention": lambda chosen: q.cohorts(chosen, _NOW),
+        "by day and command": lambda chosen: q.parts(chosen, NOW, "command", in_steps=True),
+        "p50 and p99 by command": lambda chosen: q.parts(chosen, NOW, "command"),
+        "weekly retention": lambda chosen: q.cohorts(chosen, NOW),
     }
-    everything = Filter(Period.ending_today("90d", _NOW), compare="off")
+    everything = Filter(Period.ending_today("90d", NOW), compare="off")
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as duck:
         duck.execute("SET threads = 1")
         _to_duckdb(duck, Path(folder) / "events.csv")
@@ -221,7 +221,7 @@ def _beside() -> list[list[str]]:
             times = (
                 _time(ours[name], everything),
                 _median_ms(partial(_postgres, of_postgres), 1),
-                _median_ms(partial(_duckdb, duck, of_duckdb), _TURNS),
+                _median_ms(partial(_duckdb, duck, of_duckdb), TURNS),
             )
             found.append([name, *(f"{took:,.0f}" for took in times)])
         return found
