@@ -12,6 +12,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -35,8 +36,36 @@ COUNTS = (
 _TOKENS = slice(3, 6)
 _CODE_BITS, _FIRST_BITS = 58, 32
 _LOW = 0xFFFFFFFF
+_FLAGS_MAX = 64 * 1_048_576
 
 _Durations = tuple[Numbers, Numbers, Numbers]
+
+
+@dataclass(frozen=True)
+class Members:
+    """Whose runs the parts are: pairs (place of the part, installation). `distinct` where none is there twice."""
+
+    parts: Numbers
+    ids: Numbers
+    distinct: bool
+
+    def sizes(self, count: int) -> list[int]:
+        """How many installations each of so many parts has."""
+        if self.distinct:
+            return list(np.bincount(self.parts, minlength=count).tolist())
+        most = int(self.ids.max(initial=0)) + 1
+        if count * most > _FLAGS_MAX:
+            return [len(installations) for installations in self.sets(count)]
+        there = np.zeros(count * most, bool)  # a flag for each pair that may be: a fifth of the time that sets take
+        there[self.parts * most + self.ids] = True
+        return list(np.count_nonzero(there.reshape(count, most), axis=1).tolist())
+
+    def sets(self, count: int) -> list[BitMap]:
+        """The installations of each of so many parts."""
+        ids = self.ids[np.argsort(self.parts, kind="stable")].astype(np.uint32).tobytes()
+        ends = (4 * np.cumsum(np.bincount(self.parts, minlength=count))).tolist()
+        # pyroaring reads an `array` ten times faster than an array of numpy's.
+        return [BitMap(array("I", ids[at:to])) for at, to in pairwise([0, *ends])]
 
 
 @dataclass(frozen=True)
@@ -44,16 +73,26 @@ class Breakdown:
     """Parts in the order of their keys.
 
     `counts` has a row a part and a column for each of COUNTS. Durations are triples (place of the part, bucket, runs),
-    in order. `sets` has the installations of each part; it is empty where none were kept, or asked for.
+    in order. `members` is None where installations were not kept, or not asked for.
     """
 
     keys: Numbers
     counts: Numbers
     durations: _Durations
-    sets: Sequence[BitMap]
+    members: Members | None
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def sizes(self) -> Sequence[int]:
+        """How many installations each part has; empty where that is not known."""
+        return self.members.sizes(len(self)) if self.members else ()
+
+    @cached_property
+    def sets(self) -> Sequence[BitMap]:
+        """The installations of each part; empty where they are not known."""
+        return self.members.sets(len(self)) if self.members else ()
 
     def histogram(self, place: int) -> tuple[Numbers, Numbers]:
         """Buckets and their runs, of one part."""
@@ -79,7 +118,7 @@ def percentile_ms(histogram: tuple[Numbers, Numbers], share: float) -> float | N
 
 def nothing() -> Breakdown:
     """Of no runs."""
-    return Breakdown(np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), _no_durations(), ())
+    return Breakdown(np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), _no_durations(), None)
 
 
 def _no_durations() -> _Durations:
@@ -195,9 +234,7 @@ def merged(several: Sequence[Breakdown]) -> Breakdown:
     place = np.empty(len(every), np.int64)  # of each part among the merged ones
     place[order] = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(every))))
     places = np.split(place, np.cumsum([len(one) for one in several])[:-1])
-    return Breakdown(
-        every[order][bounds], counts, _merged_durations(several, places), _merged_sets(several, places, len(bounds))
-    )
+    return Breakdown(every[order][bounds], counts, _merged_durations(several, places), _merged_members(several, places))
 
 
 def _merged_durations(several: Sequence[Breakdown], places: Sequence[Numbers]) -> _Durations:
@@ -213,14 +250,12 @@ def _merged_durations(several: Sequence[Breakdown], places: Sequence[Numbers]) -
     return found >> 32, found & _LOW, times
 
 
-def _merged_sets(several: Sequence[Breakdown], places: Sequence[Numbers], count: int) -> list[BitMap]:
-    if not all(one.sets for one in several):
-        return []  # of some they were not read
-    sets: list[list[BitMap]] = [[] for _ in range(count)]
-    for one, at in zip(several, places, strict=True):
-        for place, installations in zip(at.tolist(), one.sets, strict=True):
-            sets[place].append(installations)
-    return [BitMap.union(*some) for some in sets]
+def _merged_members(several: Sequence[Breakdown], places: Sequence[Numbers]) -> Members | None:
+    them = [(one.members, at) for one, at in zip(several, places, strict=True) if one.members]
+    if len(them) < len(several):
+        return None  # of some they were not read
+    parts = [at[members.parts] for members, at in them]
+    return Members(np.concatenate(parts), np.concatenate([members.ids for members, _ in them]), distinct=False)
 
 
 # -- As stored --------------------------------------------------------------------------------------------------------
@@ -243,32 +278,32 @@ class Flat:
 
     def by(self, name: str) -> Breakdown:
         """The parts of one of BREAKDOWNS; or of ALL, where that is all there is."""
-        first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
-        kept = self.steps is not None and (name == ALL or BREAKDOWNS[name].sets)
-        return Breakdown(
-            self.keys[first:last],
-            self.counts[first:last],
-            _cut(self.durations, first, last),
-            self._sets(first, last) if kept else (),
-        )
+        if name not in self._opened:
+            first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
+            kept = self.steps is not None and (name == ALL or BREAKDOWNS[name].sets)
+            self._opened[name] = Breakdown(
+                self.keys[first:last],
+                self.counts[first:last],
+                _cut(self.durations, first, last),
+                self._members(first, last) if kept else None,
+            )
+        return self._opened[name]
 
-    def installations(self) -> BitMap:
-        """Of the first part."""
-        return self._sets(0, 1)[0]
+    @cached_property
+    def _opened(self) -> dict[str, Breakdown]:
+        return {}
 
-    def _sets(self, first: int, last: int) -> list[BitMap]:
+    def _members(self, first: int, last: int) -> Members:
         assert self.steps is not None
         lengths = self.lengths[first:last]
         start = int(self.lengths[:first].sum())
-        ends = np.cumsum(lengths)
-        steps = self.steps[start : start + int(lengths.sum())].astype(np.int64)
-        sums = np.cumsum(steps)
-        there = lengths > 0
-        begins = (ends - lengths)[there]
-        ids = (sums - np.repeat(sums[begins] - steps[begins], lengths[there])).astype(np.uint32)
-        # pyroaring reads an `array` ten times faster than an array of numpy's.
-        raw, bounds = ids.tobytes(), [0, *(4 * ends).tolist()]
-        return [BitMap(array("I", raw[at:to])) for at, to in pairwise(bounds)]
+        steps = self.steps[start : start + int(lengths.sum())]
+        sums = np.cumsum(steps, dtype=np.int64)
+        there = np.flatnonzero(lengths)
+        begins = (np.cumsum(lengths) - lengths)[there]
+        before = sums[begins] - steps[begins]  # what the parts before it add to a part's ids
+        parts = np.repeat(np.arange(last - first), lengths)
+        return Members(parts, sums - np.repeat(before, lengths[there]), distinct=True)
 
     def packed(self) -> tuple[bytes, bytes, bytes]:
         """Keys, counts and lengths; durations; steps."""

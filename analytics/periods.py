@@ -417,7 +417,7 @@ def _seen_by_days() -> dict[date, BitMap]:
     found = {}
     for day, *packed in runs.binary_rows(totals):
         with suppress(*_GARBLED):
-            found[day] = breakdowns.unpacked(*packed).installations()
+            found[day] = breakdowns.unpacked(*packed).by(ALL).sets[0]
     return found
 
 

@@ -145,7 +145,7 @@ def day_rows(day: date, them: Runs) -> Iterator[DayRow]:
             one = whole.breakdown(places)
             *plain, _ = one.counts[0].tolist()
             packed = (*one.packed(), *parts.breakdown(places).packed())
-            yield DayRow._make((day, dimension, value, *plain, len(one.installations()), *packed))
+            yield DayRow._make((day, dimension, value, *plain, int(one.lengths[0]), *packed))
 
 
 # -- Rows to Postgres -------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def _totals(**when: date) -> Iterator[tuple[date, BitMap]]:
     totals = DailyRollup.objects.filter(dimension=TOTAL, **when).order_by("day")
     columns = totals.values_list("day", "counts", "durations", "installations")
     for day, *packed in runs.binary_rows(columns):
-        yield day, breakdowns.unpacked(*packed).installations()
+        yield day, breakdowns.unpacked(*packed).by(ALL).sets[0]
 
 
 def _note_days(came: Mapping[date, BitMap]) -> None:

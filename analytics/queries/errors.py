@@ -74,7 +74,7 @@ def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
                 rate=count / all_runs,
                 runs_before=was.get(number, 0) if chosen.before else None,
                 rate_before=was.get(number, 0) / all_before if all_before else None,
-                installations=len(current.sets[place]),
+                installations=current.sizes[place],
                 first_day=first_day,
                 last_day=last_day,
                 versions=versions.get(number, ()),

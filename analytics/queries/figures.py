@@ -66,7 +66,7 @@ def of_part(one: Breakdown, place: int) -> Figures:
         runs=counts["runs"],
         failures=counts["failures"],
         placeholder_runs=counts["placeholder_runs"],
-        installations=len(one.sets[place]) if one.sets else 0,
+        installations=one.sizes[place] if one.sizes else 0,
         context_tokens=counts["context_tokens"],
         prompt_tokens=counts["prompt_tokens"],
         completion_tokens=counts["completion_tokens"],

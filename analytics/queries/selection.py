@@ -50,7 +50,7 @@ class Selection:
             days = [one for _, one in self._by_day(by, first, last, sets=sets)]
             edges = (self.runs(start, _midnight(first)), self.runs(_midnight(last), until))
             found = breakdowns.merged([*days, *(breakdowns.of(them, by) for them in edges)])
-        return found if sets else replace(found, sets=())
+        return found if sets else replace(found, members=None)
 
     def days(self, by: str, first: date, last: date, *, sets: bool = True) -> dict[date, Breakdown]:
         """Each UTC day that has runs, from `first` to `last` inclusive."""

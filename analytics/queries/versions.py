@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from analytics import breakdowns, runs
 from analytics.breakdowns import COUNTS, Breakdown
-from analytics.dimensions import DIMENSIONS, INSTALLATION
+from analytics.dimensions import ALL, DIMENSIONS, INSTALLATION
 from analytics.models import DailyRollup
 from analytics.packing import Numbers
 from analytics.queries import chance
@@ -139,7 +139,7 @@ def _days_to_half(wanted: set[int], first_days: Mapping[int, date], last: date) 
     of_day: dict[date, dict[int, BitMap]] = {}
     columns = rows.values_list("day", "value", "counts", "durations", "installations")
     for row_day, number, *packed in runs.binary_rows(columns):
-        of_day.setdefault(row_day, {})[number] = breakdowns.unpacked(*packed).installations()
+        of_day.setdefault(row_day, {})[number] = breakdowns.unpacked(*packed).by(ALL).sets[0]
     found = {}
     while waiting and day <= last:
         trailing = [of_day.get(day - timedelta(days=ago), {}) for ago in range(_TRAILING_DAYS)]

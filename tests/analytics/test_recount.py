@@ -250,11 +250,9 @@ class Recount:
         """The days that it is compared with."""
         if self.compare == "off":
             return None
-        weeks = 52
-        if self.compare == "previous":
-            weeks = 1
-            while self.first <= self.last - weeks * 7 * DAY:  # none of them is of the period itself
-                weeks += 1
+        weeks = 52 if self.compare == "yoy" else 1
+        while self.first <= self.last - weeks * 7 * DAY:  # none of them is of the period itself
+            weeks += 1
         return self.first - weeks * 7 * DAY, self.last - weeks * 7 * DAY
 
     @property
