@@ -5,22 +5,26 @@ import gc
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tracemalloc
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
-from django.db import connection
-from django.http import StreamingHttpResponse
+from django.db import connection, transaction
 from django.test import Client
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -29,14 +33,16 @@ from pyarrow import parquet
 from vibetel_client import contract
 from vibetel_client.contract import Kind
 
-from analytics import export, lines, queries
+from analytics import export, export_views, lines, queries
 from analytics.dimensions import DIMENSIONS
 from analytics.export import COLUMNS, FORMS
 from analytics.models import Event, Installation, LoadProgress
 from analytics.queries import Filter, Period, Selection
 from tests.analytics.history import made_up, record, run
 from tests.events import NOON
-from tests.vibetel.programs import CHECKOUT
+from tests.vibetel.programs import CHECKOUT, until
+from vibetel.embedded.addresses import free_ports
+from vibetel.embedded.portal import _wsgi_server
 
 pytestmark = pytest.mark.django_db
 
@@ -386,15 +392,65 @@ def test_command_writes_to_its_output(capfdbinary: pytest.CaptureFixture[bytes])
     assert (len(rows("csv", out)), err) == (1, b"1 events from 2026-11-22 to 2026-11-22, UTC.\n")
 
 
+def test_exports_to_one_file_at_once_leave_one_of_them_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, file = export.pieces, tmp_path / "events.csv"
+    words = ["--filter", f"from={NOON.date()}&to={NOON.date()}"]
+
+    def overtaken(*given: Any, **named: Any) -> Iterator[bytes]:
+        first, *others = real(*given, **named)
+        yield first
+        monkeypatch.setattr(export, "pieces", real)
+        call_command("export", "--format", "ndjson", "--output", str(file), *words)  # begins and ends meanwhile
+        seen.append(file.read_bytes())
+        yield from others
+
+    seen: list[bytes] = []
+    record([run(NOON), run(NOON)])
+    monkeypatch.setattr(export, "pieces", overtaken)
+    call_command("export", "--format", "csv", "--output", str(file), *words)
+    assert [len(rows("ndjson", content)) for content in seen] == [2]
+    assert len(rows("csv", file.read_bytes())) == 2
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command_that_is_stopped_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    _many(1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE analytics_event")  # the export waits, with its file begun
+        with exporting("--output", str(tmp_path / "events.csv")) as stopped:
+            until(lambda: list(tmp_path.iterdir()))
+            stopped.send_signal(number)
+            assert stopped.wait(60) == 1
+            assert stopped.stderr
+            assert stopped.stderr.read().decode() == "CommandError: Stopped. Nothing was kept.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def exporting(*more: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command as a program, on the tests' database."""
+    command = [sys.executable, "manage.py", "export", "--format", "csv", "--filter", "from=2026-11-22&to=2026-11-22"]
+    with subprocess.Popen(
+        [*command, *more], cwd=CHECKOUT, env=os.environ | ours(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as exporting:
+        try:
+            yield exporting
+        finally:
+            exporting.kill()
+
+
+def ours() -> dict[str, str]:
+    """The tests' database, for a program."""
+    there = connection.settings_dict
+    return {"DATABASE_URL": "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**there)}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_command_ends_in_peace_where_nobody_reads_on() -> None:
     _many(4000)
-    there = connection.settings_dict
-    url = f"postgresql://{there['USER']}:{there['PASSWORD']}@{there['HOST']}:{there['PORT']}/{there['NAME']}"
-    command = [sys.executable, "manage.py", "export", "--format", "csv", "--filter", "from=2026-11-22&to=2026-11-22"]
-    with subprocess.Popen(
-        command, cwd=CHECKOUT, env={**os.environ, "DATABASE_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as cut:
+    with exporting() as cut:
         assert cut.stdout
         assert cut.stderr
         cut.stdout.read(10)
@@ -406,6 +462,7 @@ def test_command_ends_in_peace_where_nobody_reads_on() -> None:
 # -- Downloads --------------------------------------------------------------------------------------------------------
 
 DOWNLOAD = "/admin/analytics/event/download/"
+NOVEMBER = "from=2026-11-01&to=2026-11-30"
 
 
 def test_download_needs_the_right_to_view_events(client: Client) -> None:
@@ -414,11 +471,11 @@ def test_download_needs_the_right_to_view_events(client: Client) -> None:
     client.force_login(viewer)
     assert client.get(DOWNLOAD).status_code == 403
     viewer.user_permissions.add(Permission.objects.get(codename="view_event"))
-    assert client.get(DOWNLOAD).status_code == 200
+    assert client.get(DOWNLOAD).getvalue()
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_download_streams_what_was_asked_for(admin_client: Client, form: str) -> None:
+def test_download_has_what_was_asked_for(admin_client: Client, form: str) -> None:
     now = datetime.now(NOON.tzinfo)
     record([run(now), run(now, command="ask"), run(now, duration_ms=None), run(now - timedelta(days=20))])
     for words, count, name in (
@@ -426,11 +483,13 @@ def test_download_streams_what_was_asked_for(admin_client: Client, form: str) ->
         (f"form={form}&period=7d&command=repo&runs=1", 1, "runs"),
     ):
         answer: Any = admin_client.get(f"{DOWNLOAD}?{words}")
-        assert isinstance(answer, StreamingHttpResponse)
         assert (answer.status_code, answer["Content-Type"]) == (200, export.MEDIA_TYPES[form])
+        assert "no-store" in answer["Cache-Control"]
         assert answer["Content-Disposition"].startswith(f'attachment; filename="{name}-20')
         assert answer["Content-Disposition"].endswith(f'.{form}"')
-        assert len(rows(form, b"".join(answer))) == count
+        content = answer.getvalue()
+        assert len(rows(form, content)) == count
+        assert answer["Content-Length"] == str(len(content))
 
 
 @pytest.mark.parametrize("words", ["form=xlsx", "period=9d", "comand=repo"])
@@ -438,6 +497,112 @@ def test_download_refuses_what_it_does_not_understand(admin_client: Client, word
     answer = admin_client.get(f"{DOWNLOAD}?{words}")
     assert (answer.status_code, answer["Content-Type"]) == (400, "text/plain; charset=utf-8")
     assert "There is no" in answer.content.decode()
+
+
+def _ended_midway(*given: Any, **named: Any) -> Iterator[bytes]:
+    """The pieces of a file, until somebody ends their session of Postgres."""
+    pieces = _pieces(*given, **named)
+    yield next(pieces)
+    yield next(pieces)
+    with psycopg.connect(ours()["DATABASE_URL"], autocommit=True) as other:
+        other.execute(
+            """SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'COPY%'"""
+        )
+    yield from pieces
+
+
+_pieces = export.pieces
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_download_that_is_cut_off_is_an_error(form: str, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    _many(40_000)  # more than is on its way at any moment
+    monkeypatch.setattr(export, "pieces", _ended_midway)
+    answer = admin_client.get(f"{DOWNLOAD}?form={form}&{NOVEMBER}")
+    connection.close()  # as after each request
+    assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    assert answer.content == b"Postgres went away before the file was whole. Try again in a minute. Nothing was sent.\n"
+    monkeypatch.undo()
+    assert len(rows(form, admin_client.get(f"{DOWNLOAD}?form={form}&{NOVEMBER}").getvalue())) == 40_000
+
+
+def test_download_says_that_the_disk_is_full(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    _many(1)
+    monkeypatch.setattr(export_views, "TemporaryFile", partial(Path("/dev/full").open, "w+b"))
+    answer = admin_client.get(f"{DOWNLOAD}?form=csv&{NOVEMBER}")
+    assert answer.status_code == 503
+    assert "(No space left on device). Ask for a shorter period, or make room" in answer.content.decode()
+
+
+def test_downloads_are_made_a_few_at_once(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    within: list[int] = []
+
+    def another(*_: object, **__: object) -> Iterator[bytes]:
+        yield b"half"
+        answer = admin_client.get(f"{DOWNLOAD}?form=csv")
+        within.append(answer.status_code)
+        if answer.status_code == 503:
+            assert answer["Retry-After"] == "30"
+            assert answer.content.startswith(b"As many downloads as the portal makes at once are under way.")
+        answer.getvalue()
+
+    monkeypatch.setattr(export, "pieces", another)
+    for _ in range(2):  # the places are free again
+        assert admin_client.get(f"{DOWNLOAD}?form=csv").getvalue() == b"half"
+    assert within == [503, 200, 503, 200]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_download_that_nobody_reads_holds_a_place_and_nothing_of_postgres(admin_client: Client, tmp_path: Path) -> None:
+    _many(40_000)  # more than a socket takes unread
+    cookie = {"Cookie": f"sessionid={admin_client.cookies['sessionid'].value}"}
+    address = f"{DOWNLOAD}?form=csv&{NOVEMBER}"
+    with served(tmp_path / "web.log") as port, ExitStack() as readers:
+
+        def begun() -> HTTPResponse:
+            reader = readers.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=60)))
+            reader.request("GET", address, headers=cookie)
+            return reader.getresponse()
+
+        for _ in range(export_views.OPEN_AT_ONCE):
+            answer = begun()
+            assert (answer.status, answer.read(10)) == (200, b"event_id,e")
+            assert answer.length  # what is left to read: who is sent less knows it
+        assert begun().status == 503
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'analytics_event'::regclass")
+            assert cursor.fetchone() == (0,)
+        readers.close()  # they go away
+        until(lambda: begun().status == 200)
+
+
+@contextmanager
+def served(log_path: Path) -> Iterator[int]:
+    """The portal's pages as they are served, on the tests' database: the port."""
+    port = int(free_ports(["PORT"])["PORT"])
+    with log_path.open("wb") as log:
+        web = subprocess.Popen(
+            _wsgi_server("vibetel.wsgi:application", port, threads=32),
+            cwd=CHECKOUT,
+            env=os.environ | ours(),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        until(lambda: _answers(port), otherwise=log_path.read_text)
+        yield port
+    finally:
+        web.terminate()
+        web.wait(60)
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), closing(HTTPConnection("127.0.0.1", port, timeout=10)) as asking:
+        asking.request("GET", "/healthz")
+        return asking.getresponse().status == 200
+    return False
 
 
 def test_download_is_only_read(admin_client: Client) -> None:

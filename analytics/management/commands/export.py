@@ -1,6 +1,8 @@
 """manage.py export: events as a file."""
 
+import signal
 import sys
+import uuid
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +78,7 @@ class Command(BaseCommand):
 
     def _write(self, chosen: Filter, form: str, output: str, *, runs_only: bool) -> int:
         with (
+            _terminated_as_by_ctrl_c(),
             _opened(output, form) as file,
             tqdm(desc="Exporting", unit=" events", disable=None) as bar,
         ):
@@ -97,6 +100,16 @@ class Command(BaseCommand):
 
 
 @contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """A timeout or a service manager sends SIGTERM, which alone would leave the part of a file behind."""
+    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+@contextmanager
 def _opened(output: str, form: str) -> Iterator[BinaryIO]:
     """The output; a file has its name only when it is whole."""
     if output == "-":
@@ -110,9 +123,9 @@ def _opened(output: str, form: str) -> Iterator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")  # of this export alone
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             yield file
         part.replace(target)
     finally:
