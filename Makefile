@@ -14,7 +14,8 @@ run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT a
 	@exec $(VENV_PYTHON) manage.py up
 
 test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
-	@exec $(VENV_PYTHON) -m pytest -n 3 --dist loadgroup
+	@$(VENV_PYTHON) -m pytest -n 3 --dist loadgroup -m "not alone"
+	@exec $(VENV_PYTHON) -m pytest -m alone
 
 bench: .venv/bench ## what the endpoint takes in, archiver and loader, then what the client costs its tool: twenty minutes
 	@status=0; for part in ingest archiving loading client; do $(VENV_PYTHON) -m tests.bench.$$part || status=1; done; exit $$status

@@ -5,13 +5,20 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
+from analytics.models import DailyRollup, HourlyRollup, Installation, LoadedObject, TouchedHour, Value
+
+_TABLES = ", ".join(
+    model._meta.db_table for model in (DailyRollup, HourlyRollup, Installation, LoadedObject, TouchedHour, Value)
+)
+
 
 @contextmanager
 def snapshot() -> Iterator[None]:
     """Questions asked within are answered from the same moment, and nothing is written.
 
-    Else the parts of a page might come to more than its whole. In a transaction that is open already, such as a test's,
-    it is that transaction's view.
+    Else the parts of a page might come to more than its whole. The tables cannot be replaced meanwhile (swap.py waits):
+    the numbers of values are others in those that take their place. In a transaction that is open already, such as a
+    test's, it is that transaction's view.
     """
     if connection.in_atomic_block:
         yield
@@ -19,4 +26,5 @@ def snapshot() -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE")
         yield

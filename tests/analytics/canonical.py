@@ -41,11 +41,12 @@ _FILTERS: Sequence[Mapping[str, Sequence[str]]] = (
 def answers(now: datetime) -> str:
     """What every public function of queries answers, asked with several filters; and the books."""
     filters = [_Asked(words, queries.parsed(words, now)[0]) for words in _FILTERS]
-    said = {
-        f"{name}({', '.join(words)})": query(*arguments)
-        for name, query in _queries().items()
-        for words, arguments in _arguments(query, filters, now)
-    }
+    with queries.snapshot():
+        said = {
+            f"{name}({', '.join(words)})": query(*arguments)
+            for name, query in _queries().items()
+            for words, arguments in _arguments(query, filters, now)
+        }
     assert said
     said["books"] = {term: count for term, count in ledger.books().as_json().items() if term not in NOT_COMPARED}
     said["quarantined"] = ledger.quarantined_by_reason()

@@ -34,6 +34,7 @@ from tests.bench import report  # noqa: E402
 PAGE_MAX_MS = 100.0
 COMBINATION_MAX_MS = 1000.0
 TURNS = 3
+PERIODS = ("30d", "90d")
 _Ask = Callable[[Filter], object]
 NOW = datetime(2026, 10, 31, 18, 20, tzinfo=UTC)
 _DAYS = 90
@@ -106,7 +107,7 @@ def _pages() -> tuple[list[list[str]], list[str]]:
     """Each page by default, over 90 days, and filtered by the most used values of each dimension."""
     found, beyond = [], []
     for page, ask in _asked_by().items():
-        for period in ("30d", "90d"):
+        for period in PERIODS:
             for what, selections in (("", {"": Selection()}), (", one filter", _single())):
                 asked = {
                     name: Filter(Period.ending_today(period, NOW), selection=each) for name, each in selections.items()

@@ -26,7 +26,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.xdist_group("stacks")
+@pytest.mark.alone
 def test_bench_measures_every_case_and_finds_every_event_kept() -> None:
     ran = python("tests.bench.ingest", "--rounds", "1", "--seconds", "0.2", "--no-instructions")
     assert "the stream held each of them once" in ran.stdout, ran.stderr

@@ -14,7 +14,7 @@ from tests.vibetel.programs import pid_of, program, supervised, until
 from vibetel.embedded import environment
 from vibetel.embedded.addresses import free_ports
 
-pytestmark = pytest.mark.xdist_group("stacks")
+pytestmark = pytest.mark.alone
 
 PORTAL = {"granian", "celery -A vibetel worker", "celery -A vibetel beat"}
 SERVERS = {"postgres", "valkey-server", "weed"}
