@@ -133,8 +133,10 @@ def _cut(durations: _Durations, first: int, last: int) -> _Durations:
 
 
 def _range(keys: Numbers, name: str) -> tuple[int, int]:
+    if not len(keys):
+        return 0, 0
     code = BREAKDOWNS[name].code
-    first, last = np.searchsorted(keys, [code << _CODE_BITS, (code + 1) << _CODE_BITS])
+    first, last = np.searchsorted(keys, np.array([code << _CODE_BITS, (code + 1) << _CODE_BITS], keys.dtype))
     return int(first), int(last)
 
 
@@ -169,9 +171,10 @@ class Ready:
         order = np.argsort(keys)
         keys, rows, places = keys[order], rows[order], chosen[columns[order]]
         bounds = runs.starts(keys)
-        counts = np.stack([np.add.reduceat(counted[places], bounds) for counted in self._counts], axis=1)
+        counts = [np.add.reduceat(counted[places], bounds) for counted in self._counts]
         if self._of_installations.any():  # of a single installation nobody asks for tokens
-            counts[self._of_installations[rows[bounds]], _TOKENS] = 0
+            for column in counts[_TOKENS]:
+                column[self._of_installations[rows[bounds]]] = 0
         part = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(keys))))
         timed = self._with_durations[rows] & self._succeeded[places]
         known = self._with_sets[rows] & (self._installation[places] > 0)
@@ -265,13 +268,14 @@ def _merged_members(several: Sequence[Breakdown], places: Sequence[Numbers]) -> 
 class Flat:
     """Several breakdowns in one, opened as far as it is asked for.
 
-    Keys, counts and durations are as in Breakdown. Each part has so many installations (`lengths`); their ids stand one
-    part after the other in `steps`: a part's first id, then how far it is to each next. `steps` is None where it was
-    not read.
+    Keys and durations are as in Breakdown; of counts there is a column each. They may be of any type: most of them
+    nobody asks for, those of single installations above all. Each part has so many installations (`lengths`); their
+    ids stand one part after the other in `steps`: a part's first id, then how far it is to each next. `steps` is None
+    where it was not read.
     """
 
     keys: Numbers
-    counts: Numbers
+    counts: Sequence[Numbers]
     durations: _Durations
     lengths: Numbers
     steps: Numbers | None
@@ -282,8 +286,8 @@ class Flat:
             first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
             kept = self.steps is not None and (name == ALL or BREAKDOWNS[name].sets)
             self._opened[name] = Breakdown(
-                self.keys[first:last],
-                self.counts[first:last],
+                self.keys[first:last].astype(np.int64),
+                np.stack([column[first:last] for column in self.counts], axis=1).astype(np.int64),
                 _cut(self.durations, first, last),
                 self._members(first, last) if kept else None,
             )
@@ -308,13 +312,13 @@ class Flat:
     def packed(self) -> tuple[bytes, bytes, bytes]:
         """Keys, counts and lengths; durations; steps."""
         assert self.steps is not None
-        counts = packing.pack([self.keys, self.lengths, *self.counts.T])
+        counts = packing.pack([self.keys, self.lengths, *self.counts])
         return counts, packing.pack(self.durations), packing.pack([self.steps])
 
 
 def unpacked(counts: bytes, durations: bytes, installations: bytes | None = None) -> Flat:
     """What was packed."""
-    keys, lengths, *columns = (column.astype(np.int64) for column in packing.unpack(counts))
+    keys, lengths, *columns = packing.unpack(counts)
     parts, buckets, times = (column.astype(np.int64) for column in packing.unpack(durations))
     steps = None if installations is None else packing.unpack(installations)[0]
-    return Flat(keys, np.stack(columns, axis=1), (parts, buckets, times), lengths, steps)
+    return Flat(keys, columns, (parts, buckets, times), lengths.astype(np.int64), steps)

@@ -143,7 +143,7 @@ def day_rows(day: date, them: Runs) -> Iterator[DayRow]:
         values = them[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
         for value, places in runs.groups(values):
             one = whole.breakdown(places)
-            *plain, _ = one.counts[0].tolist()
+            *plain, _ = (int(column[0]) for column in one.counts)
             packed = (*one.packed(), *parts.breakdown(places).packed())
             yield DayRow._make((day, dimension, value, *plain, int(one.lengths[0]), *packed))
 
