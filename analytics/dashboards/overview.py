@@ -374,7 +374,7 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def _adoption(report: _Report) -> dict[str, SafeString]:
     """The share of the most used versions in the days' active installations, the newest of them on top."""
-    most_used = sorted(report.parts["version"], key=lambda part: -part.now.installations)
+    most_used = sorted(report.parts["version"], key=lambda part: -(part.now.installations or 0))
     shown, left = most_used[:_LAYERS], most_used[_LAYERS:]
     shown.sort(key=lambda part: _version_key(part.value), reverse=True)
     days = report.period.days
@@ -404,7 +404,9 @@ def _adoption(report: _Report) -> dict[str, SafeString]:
 
 
 def _daily_installations(parts: Sequence[Part]) -> list[int]:
-    return [sum(step.installations for step in of_day) for of_day in zip(*(part.steps for part in parts), strict=True)]
+    return [
+        sum(step.installations or 0 for step in of_day) for of_day in zip(*(part.steps for part in parts), strict=True)
+    ]
 
 
 def _version_key(version: str) -> tuple[bool, Version, str]:

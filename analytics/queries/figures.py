@@ -14,12 +14,16 @@ PERCENTILE_MIN_RUNS = 20
 
 @dataclass(frozen=True)
 class Figures:
-    """Some runs, counted. Percentiles are of successful runs, and None under PERCENTILE_MIN_RUNS of them."""
+    """Some runs, counted.
+
+    Percentiles are of successful runs, and None under PERCENTILE_MIN_RUNS of them. They and installations are None
+    where they are not kept (dimensions.BREAKDOWNS), or were not asked for.
+    """
 
     runs: int = 0
     failures: int = 0
     placeholder_runs: int = 0
-    installations: int = 0
+    installations: int | None = 0
     context_tokens: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -39,7 +43,7 @@ class Figures:
 
     @property
     def runs_per_installation(self) -> float | None:
-        """Without those by placeholders, who are no installations; None without installations."""
+        """Without those by placeholders, who are no installations; None without, or where they were not counted."""
         return (self.runs - self.placeholder_runs) / self.installations if self.installations else None
 
     @property
@@ -66,7 +70,7 @@ def of_part(one: Breakdown, place: int) -> Figures:
         runs=counts["runs"],
         failures=counts["failures"],
         placeholder_runs=counts["placeholder_runs"],
-        installations=one.sizes[place] if one.sizes else 0,
+        installations=one.sizes[place] if one.sizes else None,
         context_tokens=counts["context_tokens"],
         prompt_tokens=counts["prompt_tokens"],
         completion_tokens=counts["completion_tokens"],

@@ -23,7 +23,7 @@ class Part:
     """The runs of one value, or of a pair of them. `share` (0 to 1) is of all runs that have a value.
 
     A run may have several options: for shares of all runs ask `options`. `steps` has the
-    figures of each step of the period, where they were asked for. Of `before` installations are not counted.
+    figures of each step of the period, where they were asked for. Of `before` installations are None.
     """
 
     values: tuple[str, ...]

@@ -93,7 +93,7 @@ def who(chosen: Filter) -> list[Who]:
             runs=runs.get(name, 0),
             runs_share=_share(runs.get(name, 0), total.runs),
             installations=len(installations.get(name, ())),
-            installations_share=_share(len(installations.get(name, ())), total.installations),
+            installations_share=_share(len(installations.get(name, ())), total.installations or 0),
         )
         for name in WHO_VALUES
     ]
