@@ -156,7 +156,7 @@ def test_percentiles_need_twenty_successful_runs(runs: int, told: bool) -> None:
 
 def test_installations_that_were_not_counted_are_not_zero() -> None:
     somebody = Installation.objects.create(user_id="7d444840-9dc0-41d1-b245-5ffdce74fad2")
-    record([run(NOON - timedelta(days=days), installation=somebody, os="linux") for days in (0, 7)])
+    record([run(NOON - timedelta(days=days), installation=somebody, os="linux") for days in (1, 8)])
     for by, counted_now in (("command", 1), ("os", None)):
         (part,) = queries.parts(week(), NOON, by)
         assert (part.now.installations, part.before.installations, part.before.runs) == (counted_now, None, 1)
