@@ -36,7 +36,7 @@ COUNTS = (
 _TOKENS = slice(3, 6)
 _CODE_BITS, _FIRST_BITS = 58, 32
 _LOW = 0xFFFFFFFF
-_FLAGS_MAX = 64 * 1_048_576
+_FLAGS_MAX = 64 * 1_048_576  # bytes; with more, sets take less memory
 
 _Durations = tuple[Numbers, Numbers, Numbers]
 

@@ -1,7 +1,7 @@
 """Selection: which runs a page is about, and their breakdowns for any hours.
 
 In: for each dimension the values wanted and those not wanted. Out: breakdowns, in all, by day or by hour. Next:
-queries.py
+figures.py
 
 A page that filters by one dimension, or by none, reads the rollups of days. Several dimensions at once cannot be put
 together from those (who ran `repo`, and separately 0.64, may never have run both): the hours' runs are read, once.
@@ -25,7 +25,6 @@ from analytics.runs import Runs
 
 NONE = "(none)"
 """Filters by it want the runs that have no value. No value looks like this."""
-
 
 _WHOLE = ("counts", "durations", "installations")
 _PARTS = ("part_counts", "part_durations", "part_installations")
