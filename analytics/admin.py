@@ -1,102 +1,34 @@
-"""The admin: the Overview as front page, Data quality, and read-only lists of what the loader and verify.py wrote.
+"""The admin: the dashboards, read-only lists of what the loader and verify.py wrote, releases and annotations.
 
-Users and groups are Django's own, API tokens REST framework's; they register them themselves.
+Accounts, groups, tokens and the audit log: accounts.py.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
-from django.core.paginator import Paginator
 from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
-from django.template.defaultfilters import filesizeformat
-from django.template.response import TemplateResponse
+from django.template.defaultfilters import filesizeformat, truncatechars
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from rest_framework.authtoken.models import TokenProxy
 
-from analytics import queries
-from analytics.dashboards import data_quality, overview, payload, wording
+from analytics import queries, roles
+from analytics.dashboards import data_quality, payload, urls, wording
+from analytics.dashboards.urls import Entry
 from analytics.export import FORMS
 from analytics.export_views import EventsDownload
-from analytics.models import Event, LoadedObject, Quarantined, Verification
-
-
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
-    """Counts to LIMIT and no further: a table of millions is neither counted nor paged through."""
-
-    LIMIT = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        """Rows, at most LIMIT."""
-        rows = cast("QuerySet[Model]", self.object_list)
-        return rows.order_by()[: self.LIMIT].count()
-
-
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list to look at: what it shows is derived from the archive, and changed by the loader alone."""
-
-    paginator = BoundedPaginator
-    list_per_page = 50
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each would count the table
-    actions = None
-    empty_value_display = wording.NOTHING
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody."""
-        return False
-
-
-def _moment(name: str) -> Callable[[object, Model], str]:
-    """A column for a time, to the second."""
-
-    @admin.display(description=name.replace("_", " "), ordering=name)
-    def column(_: object, row: Model) -> str:
-        at: datetime = getattr(row, name)
-        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-    return column
-
-
-def _count(name: str, label: str) -> Callable[[object, Model], str]:
-    """A column for a number that may be large."""
-
-    @admin.display(description=label)
-    def column(_: object, row: Model) -> str:
-        return wording.exact(getattr(row, name))
-
-    return column
-
-
-def _flag(name: str) -> Callable[[object, Model], str]:
-    """A column for what is true, false or unknown, in words: neither of them is a warning."""
-
-    @admin.display(description=name.replace("_", " "))
-    def column(_: object, row: Model) -> str:
-        return {True: "yes", False: "no", None: wording.NOTHING}[getattr(row, name)]
-
-    return column
+from analytics.lists import BoundedPaginator, ReadOnly, count, day, flag, in_viewers_zone, moment
+from analytics.models import Annotation, Event, LoadedObject, Quarantined, Release, Verification
 
 
 class EventAdmin(ReadOnly):
@@ -115,10 +47,6 @@ class EventAdmin(ReadOnly):
     ordering = ("-occurred_at",)
     sortable_by = ("occurred",)
     search_fields = ("event_id",)
-    search_help_text = (
-        f"By the whole id of an event. Times are UTC; the list holds the newest {BoundedPaginator.LIMIT:,}. "
-        "A twin reports the error of a run that is an event of its own."
-    )
     fieldsets = (
         ("Run", {"fields": ("command", "tool_version", "duration", "failed", "error_type", "options")}),
         ("Event", {"fields": ("event_id", "event_name", "occurred", "received", "server_clock", "session_id")}),
@@ -141,9 +69,10 @@ class EventAdmin(ReadOnly):
         "at_terminal",
     )
 
-    occurred, received = _moment("occurred_at"), _moment("received_at")
-    failed, server_clock = _flag("has_error"), _flag("clock_is_server")
-    in_ci, at_terminal = _flag("ci"), _flag("interactive")
+    occurred = moment("occurred_at", label="occurred")
+    received = moment("received_at", label="received")
+    failed, server_clock = flag("has_error"), flag("clock_is_server")
+    in_ci, at_terminal = flag("ci"), flag("interactive")
 
     def get_urls(self) -> list[URLPattern]:
         """Django's, and the download's."""
@@ -166,6 +95,14 @@ class EventAdmin(ReadOnly):
             return queryset.filter(pk=uuid.UUID(search_term.strip())), False
         except ValueError:
             return queryset.none(), False
+
+    @property
+    def search_help_text(self) -> str:  # type: ignore[override]  # Django has it the same for everybody
+        """With the zone of the times."""
+        return (
+            f"By the whole id of an event. Times are those of {timezone.get_current_timezone_name()}; the list holds "
+            f"the newest {BoundedPaginator.LIMIT:,}. A twin reports the error of a run that is an event of its own."
+        )
 
     @admin.display(description="duration")
     def duration(self, event: Event) -> str:
@@ -205,10 +142,15 @@ class LoadedObjectAdmin(ReadOnly):
     sortable_by = ("name",)
     search_fields = ("name",)
     search_help_text = "By the beginning of its name, such as event_date=2026-11-22"
+    fields = (
+        *("name", "state", "reason", "size_bytes", "etag", "imported", "rows"),
+        *("loaded_rows", "duplicate_rows", "quarantined_rows", "pruned_rows", "loaded"),
+    )
+    readonly_fields = ("loaded",)
 
-    loaded = _moment("loaded_at")
-    events, duplicates = _count("loaded_rows", "loaded"), _count("duplicate_rows", "duplicate")
-    quarantined = _count("quarantined_rows", "quarantined")
+    loaded = moment("loaded_at")
+    events, duplicates = count("loaded_rows", "loaded"), count("duplicate_rows", "duplicate")
+    quarantined = count("quarantined_rows", "quarantined")
 
     @admin.display(description="state")
     def outcome(self, item: LoadedObject) -> SafeString | str:
@@ -301,15 +243,15 @@ class VerificationAdmin(ReadOnly):
     ordering = ("-started_at",)
     sortable_by = ()
 
-    started = _moment("started_at")
-    objects, events = _count("objects_count", "objects"), _count("events_count", "events")
-    faults_found = _count("faults_count", "faults")
+    started = moment("started_at")
+    objects, events = count("objects_count", "objects"), count("events_count", "events")
+    faults_found = count("faults_count", "faults")
 
     @admin.display(description="finished at")
     def finished(self, verification: Verification) -> str:
         """When, if it came to its end."""
         at = verification.finished_at
-        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else "not finished"
+        return in_viewers_zone(at) if at else "not finished"
 
     @admin.display(description="read")
     def depth(self, verification: Verification) -> str:
@@ -323,14 +265,41 @@ class VerificationAdmin(ReadOnly):
         return format_html_join("", '<div class="fault"><b>{}</b> {} <span>{}</span></div>', told) or None
 
 
-@dataclass(frozen=True)
-class Page:
-    """An entry of the sidebar."""
+class ReleaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Versions as charts mark them. What was noticed would be noticed again: it is left unmarked, not deleted."""
 
-    label: str
-    icon: str
-    url: str
-    current: bool
+    list_display = ("version", "released", "first_seen", "notes_begin")
+    list_per_page = 50
+    sortable_by = ("released", "first_seen")
+    search_fields = ("version",)
+    fields = ("version", "released_on", "first_seen", "notes")
+    empty_value_display = wording.NOTHING
+
+    released, first_seen = day("released_on", "released"), day("first_seen_on", "first seen")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """The version stays what it was seen as."""
+        return ("version", "first_seen") if obj else ("first_seen",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    @admin.display(description="notes")
+    def notes_begin(self, release: Release) -> str:
+        """Their beginning."""
+        return truncatechars(release.notes, 80)
+
+
+class AnnotationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What else is to be remembered of a day."""
+
+    list_display = ("on", "text")
+    list_per_page = 50
+    sortable_by = ("on",)
+    actions = None
+
+    on = day("day", "day")
 
 
 @dataclass(frozen=True)
@@ -338,7 +307,7 @@ class Section:
     """Some entries of the sidebar."""
 
     title: str
-    pages: Sequence[Page]
+    pages: Sequence[Entry]
 
 
 # Title -> model, icon.
@@ -349,7 +318,14 @@ _LISTS: dict[str, Sequence[tuple[type[Model], str]]] = {
         (Quarantined, "quarantine"),
         (Verification, "verification"),
     ),
-    "Manage": ((User, "accounts"), (Group, "groups"), (TokenProxy, "verification")),
+    "Manage": (
+        (Release, "verification"),
+        (Annotation, "verification"),
+        (User, "accounts"),
+        (Group, "groups"),
+        (TokenProxy, "verification"),
+        (LogEntry, "archive"),
+    ),
 }
 
 
@@ -367,29 +343,16 @@ class PortalSite(admin.AdminSite):
         self.register(LoadedObject, LoadedObjectAdmin)
         self.register(Quarantined, QuarantinedAdmin)
         self.register(Verification, VerificationAdmin)
+        self.register(Release, ReleaseAdmin)
+        self.register(Annotation, AnnotationAdmin)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, and the dashboards'."""
-        pages: list[URLPattern | URLResolver] = [
-            path("data-quality/", self.admin_view(self.data_quality), name="data_quality")
-        ]
-        return pages + super().get_urls()
+        return [*urls.routes(self), *super().get_urls()]
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """The Overview."""
-        page = overview.context(
-            request.GET.dict(),
-            pipeline_url=settings.PIPELINE_URL,
-            now=timezone.now(),
-        )
-        return TemplateResponse(
-            request, "analytics/overview.html", {**self.each_context(request), **page, **(extra_context or {})}
-        )
-
-    def data_quality(self, request: HttpRequest) -> TemplateResponse:
-        """Whether the figures are whole, and how fresh they are."""
-        page = data_quality.context(timezone.now())
-        return TemplateResponse(request, "analytics/data_quality.html", {**self.each_context(request), **page})
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+        """The Overview; an answer may be a CSV, which is no template's."""
+        return urls.front_page(self, request)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Django's, and the sidebar with the pages that this account may see."""
@@ -399,16 +362,12 @@ class PortalSite(admin.AdminSite):
         return context
 
     def _sidebar(self, request: HttpRequest) -> list[Section]:
-        dashboards = (("Overview", "overview", "admin:index"), ("Data quality", "quality", "admin:data_quality"))
-        pages = [
-            Page(label, icon, url, request.path == url)
-            for label, icon, name in dashboards
-            if (url := reverse(name, current_app=self.name))
-        ]
-        sections = [Section("Dashboards", pages)]
+        sections = []
+        if roles.sees_dashboards(request.user):
+            sections.append(Section("Dashboards", urls.entries(self, request)))
         for title, lists in _LISTS.items():
             pages = [
-                _page(request, model, icon)
+                _page(request, model, icon, takes_filter=getattr(self._registry[model], "takes_filter", False))
                 for model, icon in lists
                 if self._registry[model].has_view_permission(request)
             ]
@@ -417,8 +376,9 @@ class PortalSite(admin.AdminSite):
         return sections
 
 
-def _page(request: HttpRequest, model: type[Model], icon: str) -> Page:
-    """Named as the list's own heading."""
-    label = capfirst(str(model._meta.verbose_name_plural))
+def _page(request: HttpRequest, model: type[Model], icon: str, *, takes_filter: bool) -> Entry:
+    """Named as the list's own heading. A list whose admin `takes_filter` is given that of the page that is shown."""
+    label = "Audit log" if model is LogEntry else capfirst(str(model._meta.verbose_name_plural))
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return Page(label, icon, url, request.path.startswith(url))
+    carried = urls.carried(request) if takes_filter else ""
+    return Entry(label, icon, url + carried, request.path.startswith(url))

@@ -18,14 +18,14 @@ from django.utils import timezone
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
 from rest_framework.exceptions import NotAcceptable, NotAuthenticated, NotFound, PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.permissions import IsAdminUser
+from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
-from analytics import openapi, queries
+from analytics import openapi, queries, roles
 from analytics.dimensions import BREAKDOWNS, INSTALLATION
 from analytics.queries import Freshness
 from analytics.rendering import as_csv, as_json, table
@@ -93,12 +93,20 @@ class AccountThrottle(UserRateThrottle):
         return rate or (None, None)
 
 
+class SeesDashboards(BasePermission):
+    """Who sees the dashboards may ask."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """As roles.py has it."""
+        return roles.sees_dashboards(request.user)
+
+
 class StatsView(APIView):
-    """Answers one question. Who sees the dashboards may ask: active accounts of staff."""
+    """Answers one question."""
 
     http_method_names = ["get", "head", "options"]
     authentication_classes = [TokenAuthentication, SessionAuthentication]
-    permission_classes = [IsAdminUser]
+    permission_classes = [SeesDashboards]
     throttle_classes = [AccountThrottle]
     parser_classes = []
     content_negotiation_class = Negotiation
@@ -142,7 +150,7 @@ class StatsView(APIView):
     def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> NoReturn:
         """401 or 403, with what to do."""
         if request.user.is_authenticated:
-            raise PermissionDenied("This account may not see the dashboards: an administrator can make it staff.")
+            raise PermissionDenied("This account may not see the dashboards: an administrator can give it a role.")
         raise NotAuthenticated("Send `Authorization: Token …`: `manage.py api_token USERNAME` prints one.")
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -1,6 +1,6 @@
 """The warehouse. Derived from the archive: dropped and loaded again it shows the same figures.
 
-But for the last two, which say what was seen when.
+But for the last four: two say what was seen when, and two what people know of it. A rebuild leaves these alone.
 """
 
 from django.db import models
@@ -232,6 +232,8 @@ class DailyRollup(models.Model):
             # A day's rows, to replace them.
             models.Index(fields=["day"], name="daily_rollup_day"),
         ]
+        # What pages of figures ask for (roles.py); figures are read from here.
+        permissions = [("view_dashboards", "Can view the dashboards")]
 
     def __str__(self) -> str:
         return f"{self.day} {self.dimension} {self.value}"
@@ -264,3 +266,35 @@ class Verification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Release(models.Model):
+    """One row is one version that is to be seen on charts. Noticed by releases.py, edited by administrators."""
+
+    version = models.CharField(max_length=64, unique=True)
+    first_seen_on = models.DateField(
+        "first seen", null=True, editable=False, help_text="UTC day of its first run. None: there was none yet."
+    )
+    released_on = models.DateField(
+        "released", null=True, blank=True, help_text="The day it is marked on. Empty: it is not marked."
+    )
+    notes = models.TextField(blank=True, help_text="For whoever wonders later: what changed, a link.")
+
+    class Meta:
+        ordering = ["-released_on", "-first_seen_on", "-version"]
+
+    def __str__(self) -> str:
+        return self.version
+
+
+class Annotation(models.Model):
+    """One row is something to remember of a UTC day, drawn on charts. Written by administrators."""
+
+    day = models.DateField()
+    text = models.CharField(max_length=120, help_text="A few words, such as: moved to the new model.")
+
+    class Meta:
+        ordering = ["-day", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.text}"

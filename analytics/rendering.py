@@ -9,7 +9,7 @@ work out once more.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -83,12 +83,18 @@ def as_csv(found: object, hint: Any, places: Mapping[str, Sequence[str]] | None 
     columns = [*_columns(shape.row, [row for _, row in rows], places or {})]
     if len(shape.groups) > 1:
         columns.insert(0, Column([GROUP], []))
+    return written(
+        ["_".join(column.name) for column in columns],
+        ([_at(row, column.way) if column.way else group for column in columns] for group, row in rows),
+    )
+
+
+def written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV of plain values, days and times. A text that a spreadsheet would take for a formula has a `'` before it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow("_".join(column.name) for column in columns)
-    writer.writerows(
-        [_cell(_at(row, column.way) if column.way else group) for column in columns] for group, row in rows
-    )
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
 

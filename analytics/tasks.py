@@ -7,7 +7,7 @@ from celery import shared_task
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from analytics import ledger, load, prune, rollups, verify
+from analytics import ledger, load, prune, releases, rollups, verify
 from analytics.warehouse import WarehouseBusy
 from ingest import archive, buffer
 
@@ -80,6 +80,8 @@ def _bring_up(*, everything: bool) -> None:
     try:
         loaded = load.catch_up(everything=everything, wait=False)
         rollups.refresh(wait=False)
+        if loaded.objects or everything:
+            releases.notice(timezone.now())
         buffer.note_finished("loader")
     except WarehouseBusy:
         return  # a command is at it

@@ -4,11 +4,13 @@ The sections follow an event on its way. With none set, the embedded servers of 
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
 from botocore.config import Config
 from celery.schedules import crontab
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from vibetel import embedded, environment
@@ -157,11 +159,14 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
     "rest_framework.authtoken",
 ]
 MIDDLEWARE = [
+    "csp.middleware.CSPMiddleware",  # this and the next two are outermost: static files and error pages, too
     "django.middleware.security.SecurityMiddleware",
+    "vibetel.middleware.permissions_policy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -169,6 +174,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "vibetel.middleware.viewer_zone",
+    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -183,15 +190,9 @@ TEMPLATES = [
         },
     }
 ]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # serves each app's static folder as it is: no collectstatic step
-LOGIN_URL = "admin:login"
 # Requests of the stats API, of one account, as each web process counts them; or `off`. Above: 429
 STATS_RATE_PER_ACCOUNT = env.parsed("STATS_RATE_PER_ACCOUNT", environment.rate, "600/min")
 SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0", "TITLE": "vibetel: figures", "VERSION": "1"}  # its document
@@ -199,6 +200,62 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en"
 USE_I18N = False
+
+# -- People -----------------------------------------------------------------------------------------------------------
+
+LOGIN_URL = "admin:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# After so many failures of an account from an address it is locked for so long (vibetel/logins.py).
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # who goes on trying waits no longer, and nothing is written
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "vibetel.logins.locked"
+AXES_CLIENT_IP_CALLABLE = "vibetel.logins.address"
+AXES_HANDLER = "vibetel.logins.QuietHandler"
+AXES_DISABLE_ACCESS_LOG = True  # nobody keeps who logged in from where
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# -- Browsers ---------------------------------------------------------------------------------------------------------
+
+# Pages show strings that anyone may have posted: what gets past the escaping must not run, load or send anything.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+CSRF_FAILURE_VIEW = "vibetel.errors.csrf_failure"
+SESSION_COOKIE_AGE = 7 * 86_400
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # not Strict: a link to a page in a chat should open it
+SECURE_REFERRER_POLICY = "same-origin"  # a page's query string names commands and versions
+# The portal is on https where an origin of CSRF_TRUSTED_ORIGINS is; the proxy in front, which has the certificate, says
+# so in X-Forwarded-Proto, and sends http there. `make run` is on http, on loopback.
+_https = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains: whose they are, the portal does not know
+    "security.W008",  # redirects to https: the proxy's, which this process could send round in circles
+    "security.W021",  # HSTS in the lists of browsers: of the domain's owner
+]
 
 # -- Logs: ids, counts and milliseconds; never payloads, addresses or keys --------------------------------------------
 
@@ -224,5 +281,6 @@ LOGGING = {
         "django.request": {"level": "ERROR", "filters": ["no_503"]},
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
         "celery": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
     },
 }

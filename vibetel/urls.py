@@ -17,3 +17,5 @@ urlpatterns = [
     path("api/stats/", include("analytics.urls")),
     path("admin/", admin.site.urls),
 ]
+handler403 = "vibetel.errors.forbidden"
+handler404 = "vibetel.errors.not_found"

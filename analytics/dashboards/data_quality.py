@@ -7,7 +7,7 @@ what waits now, and says so where Redis does not answer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,11 +15,10 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.db.models import Sum
 from django.urls import reverse
-from django.utils.safestring import SafeString
 
 from analytics import charts, ledger, queries
 from analytics.dashboards import wording
-from analytics.dashboards.panel import Column, Panel, Row, row
+from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
 from analytics.ledger import Imbalance
 from analytics.models import BooksReading, DailyRollup, TouchedHour, Verification
 from ingest import buffer
@@ -233,32 +232,40 @@ def _of_imbalance(imbalance: Imbalance, now: datetime) -> Trouble:
 # -- Panels -----------------------------------------------------------------------------------------------------------
 
 
+def panels_of(context: Mapping[str, object]) -> list[Panel]:
+    """The tables of the page."""
+    return [panel for panel in context.values() if isinstance(panel, Panel)]
+
+
 def _freshness(live: _Live, reading: BooksReading | None, now: datetime) -> Panel:
-    columns = (Column("Stage"), Column("Now", "strong"), Column("Note", "wide quiet"))
+    columns = [Column("Stage", "stage"), Column("Now", "now", "strong"), Column("Note", "note", "wide quiet")]
     behind = TouchedHour.objects.count()
     loaded_at = queries.freshness().loaded_at
     oldest = wording.NOTHING
     if live.now_ms is not None:
         oldest = _waited(live.now_ms - live.oldest_ms) if live.oldest_ms else "nothing waits"
     rows = [
-        _plain(columns, "Oldest event that waits", oldest, f"at most {settings.BATCH_MAX_SECONDS + 1} s"),
-        _plain(columns, "Archiver last done", _job(live, "archiver"), "twice a second"),
-        _plain(columns, "Loader last done", _job(live, "loader"), f"every {settings.LOAD_INTERVAL_SECONDS} s"),
-        _plain(columns, "Newest object loaded", wording.ago(loaded_at, now) if loaded_at else "never", ""),
-        _plain(columns, "Rollups behind", f"{behind:,} hour{'' if behind == 1 else 's'}", "not shown yet"),
-        _plain(columns, "Books read", wording.ago(reading.read_at, now) if reading else "never", "every 15 s"),
-        _plain(
-            columns,
-            "Opted out, or not asked",
-            wording.percent(_placeholder_share(now)),
-            f"of {_OPT_OUT_DAYS} days' runs",
-        ),
+        _words("Oldest event that waits", oldest, f"at most {settings.BATCH_MAX_SECONDS + 1} s"),
+        _words("Archiver last done", _job(live, "archiver"), "twice a second"),
+        _words("Loader last done", _job(live, "loader"), f"every {settings.LOAD_INTERVAL_SECONDS} s"),
+        _words("Newest object loaded", wording.ago(loaded_at, now) if loaded_at else "never", ""),
+        _words("Rollups behind", f"{behind:,} hour{'' if behind == 1 else 's'}", "not shown yet"),
+        _words("Books read", wording.ago(reading.read_at, now) if reading else "never", "every 15 s"),
+        _words("Opted out, or not asked", wording.percent(_placeholder_share(now)), f"of {_OPT_OUT_DAYS} days' runs"),
     ]
-    return Panel("Freshness", "", "plain", columns, rows, "", "")
+    return _panel("freshness", "Freshness", Table(columns, rows), look="plain")
 
 
-def _plain(columns: Sequence[Column], label: str, *cells: str) -> Row:
-    return row(columns, label, SafeString(""), *cells)
+def _panel(id: str, title: str, table: Table, **words: Any) -> Panel:
+    return replace(Panel(id=id, title=title, table=table, at_most=_ROWS, csv=f"?{urlencode({'csv': id})}"), **words)
+
+
+def _words(*cells: str) -> Row:
+    return Row([Cell(cell, cell) for cell in cells])
+
+
+def _count(number: int) -> Cell:
+    return Cell(number, wording.exact(number) if number else wording.NOTHING)
 
 
 def _job(live: _Live, job: str) -> str:
@@ -283,32 +290,52 @@ def _placeholder_share(now: datetime) -> float | None:
 
 
 def _rejected(terms: Mapping[str, Any]) -> Panel:
-    columns = (Column("Reason"), Column("Events", "strong"), Column("Of received", "quiet"))
+    columns = [
+        Column("Reason", "reason"),
+        Column("Events", "events", "strong"),
+        Column("Of received", "share", "quiet"),
+    ]
     counts = _most_first(terms.get("rejected", {}))
     received = terms.get("received", 0)
     rows = [
-        row(columns, reason, charts.bar(count / counts[0][1]), wording.exact(count), wording.percent(count / received))
-        for reason, count in counts[:_ROWS]
+        Row(
+            [Cell(reason, reason), _count(count), Cell(count / received, wording.percent(count / received))],
+            bar=charts.bar(count / counts[0][1]),
+        )
+        for reason, count in counts
         if received
     ]
-    rest = _rest(counts, "events")
-    return Panel("Rejected", "refused with a reason", "failures", columns, rows, rest, "No event was rejected.")
+    return _panel(
+        "rejected",
+        "Rejected",
+        Table(columns, rows),
+        note="refused with a reason",
+        look="failures",
+        rest=_rest(counts, "events"),
+        nothing="No event was rejected.",
+    )
 
 
 def _dropped(live: _Live) -> Panel:
-    columns = (Column("Name"), Column("Why", "quiet"), Column("Times", "strong"))
+    columns = [Column("Name", "name"), Column("Why", "why", "quiet"), Column("Times", "times", "strong")]
     counts = _most_first(live.dropped or {})
     rows = []
-    for full, count in counts[:_ROWS]:
+    for full, count in counts:
         kind, _, name = full.partition(":")
-        rows.append(row(columns, name, charts.bar(count / counts[0][1]), _KINDS.get(kind, kind), wording.exact(count)))
-    nothing = "Redis does not answer." if live.dropped is None else "Nothing was left out."
-    note = "of accepted events"
-    return Panel("Left out or renamed", note, "", columns, rows, _rest(counts, "times"), nothing)
+        why = _KINDS.get(kind, kind)
+        rows.append(Row([Cell(name, name), Cell(why, why), _count(count)], bar=charts.bar(count / counts[0][1])))
+    return _panel(
+        "dropped",
+        "Left out or renamed",
+        Table(columns, rows),
+        note="of accepted events",
+        rest=_rest(counts, "times"),
+        nothing="Redis does not answer." if live.dropped is None else "Nothing was left out.",
+    )
 
 
 def _quarantined() -> Panel:
-    columns = (Column("Reason"), Column("Lines", "strong"), Column("Objects", "strong"))
+    columns = [Column("Reason", "reason"), Column("Lines", "lines", "strong"), Column("Objects", "objects", "strong")]
     found = ledger.quarantined_by_reason()
     most = max((lines + objects for _, lines, objects in found), default=1)
     lists = {
@@ -316,19 +343,23 @@ def _quarantined() -> Panel:
         False: reverse("admin:analytics_loadedobject_changelist"),
     }
     rows = [
-        row(
-            columns,
-            reason,
-            charts.bar((lines + objects) / most),
-            wording.exact(lines) if lines else wording.NOTHING,
-            wording.exact(objects) if objects else wording.NOTHING,
+        Row(
+            [Cell(reason, reason), _count(lines), _count(objects)],
+            bar=charts.bar((lines + objects) / most),
             url=f"{lists[bool(lines)]}?{urlencode({'reason': reason} if lines else {'state__exact': 'quarantined'})}",
         )
-        for reason, lines, objects in found[:_ROWS]
+        for reason, lines, objects in found
     ]
     left = found[_ROWS:]
-    rest = f"{len(left)} more reasons" if left else ""
-    return Panel("Quarantined", "kept aside, unread", "failures", columns, rows, rest, "Nothing is quarantined.")
+    return _panel(
+        "quarantined",
+        "Quarantined",
+        Table(columns, rows),
+        note="kept aside, unread",
+        look="failures",
+        rest=f"{len(left)} more reasons" if left else "",
+        nothing="Nothing is quarantined.",
+    )
 
 
 def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -40,6 +40,11 @@ def percent(share: float | None) -> str:
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
+def round_share(share: float | None) -> str:
+    """As in `6%`, for a cell of a grid."""
+    return NOTHING if share is None else f"{share:.0%}"
+
+
 def round_percent(share: float) -> str:
     """As in `6%`, or `0.5%` where that is what it takes; for an axis."""
     return f"{round(100 * share, 2):g}%"
@@ -73,8 +78,15 @@ def duration_unit_ms(longest_ms: float) -> int:
     return next((unit for unit in (3_600_000, 60_000) if longest_ms >= 2 * unit), 1_000)
 
 
+def short_day(day: date) -> str:
+    """As in `3 Nov`."""
+    return f"{day.day} {day:%b}"
+
+
 def stretch(first: date, last: date) -> str:
     """From one day to another, as in `24 Oct 2026`."""
+    if first == last:
+        return f"{first:%A}, {first.day} {first:%b} {first.year}"
     year = "" if first.year == last.year else f" {first.year}"
     return f"{first.day} {first:%b}{year} {NOTHING} {last.day} {last:%b} {last.year}"
 

@@ -9,10 +9,11 @@ number of events behind it; by several it costs a little for each run of its day
 from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
 from analytics.queries.errors import ErrorType, errors
 from analytics.queries.figures import PERCENTILE_MIN_RUNS, Figures
-from analytics.queries.filters import DEFAULT_PERIOD, PERIOD_DAYS, Filter, Period, parsed, words
+from analytics.queries.filters import DEFAULT_PERIOD, PERIOD_DAYS, WORDS, Filter, Period, parsed, words
 from analytics.queries.freshness import Freshness, freshness
 from analytics.queries.parts import Part, parts
-from analytics.queries.selection import Selection
+from analytics.queries.present import present
+from analytics.queries.selection import NONE, Selection
 from analytics.queries.shares import Branch, Excluded, Matrix, Who, excluded, matrix, options, tree, who
 from analytics.queries.snapshot import snapshot
 from analytics.queries.totals import Point, Series, Totals, series, totals
@@ -44,8 +45,10 @@ __all__ = [
     "DEFAULT_PERIOD",
     "FALSE_ALARMS_MAX",
     "INSTALLATIONS_MIN",
+    "NONE",
     "PERCENTILE_MIN_RUNS",
     "PERIOD_DAYS",
+    "WORDS",
     "Active",
     "ActiveDay",
     "Activity",
@@ -85,6 +88,7 @@ __all__ = [
     "options",
     "parsed",
     "parts",
+    "present",
     "runs_per_installation",
     "series",
     "snapshot",

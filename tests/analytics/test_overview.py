@@ -1,33 +1,39 @@
 """The Overview: what its panels show of a period's parts, and in which order."""
 
-import random
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
+from django.test import Client
 
-from analytics.dashboards import overview, wording
-from analytics.dashboards.panel import Panel
+from analytics import queries
+from analytics.dashboards import wording
+from analytics.dashboards.page import Asked
+from analytics.dashboards.pages import PAGES
+from analytics.dashboards.panel import ChartPanel, Panel
 from analytics.models import Event, Installation
-from analytics.queries import Period
 from tests.analytics.history import record, run
 from tests.events import NOON
 
+PAGE = PAGES["overview"]
+PATHS = {"overview": "/admin/"}
 
-def page() -> dict[str, object]:
-    return overview.context({}, pipeline_url="", now=NOON)
+
+def panels(**words: str) -> dict[str, Panel]:
+    """Those of the Overview at noon, by id."""
+    chosen, _ = queries.parsed({name: [value] for name, value in words.items() if name != "metric"}, NOON)
+    asked = Asked(chosen, NOON, "overview", PATHS, chosen.before is not None, words.get("metric", ""))
+    return {each.id: each for panel in PAGE.panels(asked) for each in panel.all()}
+
+
+def names(panel: Panel) -> list[object]:
+    return [row.cells[0].exact for row in panel.table.rows]
 
 
 def runs_of(command: str, count: int, duration_ms: int) -> list[Event]:
     return [run(NOON, command=command, duration_ms=duration_ms) for _ in range(count)]
-
-
-def test_versions_sort_as_python_packages_do_and_what_is_none_below_them() -> None:
-    ascending = ["1.0.0-alice", "other", "²", "0.63.3", "0.64.0-beta.2", "0.64.0-beta.10", "0.64.0rc1", "0.64.0"]
-    ascending += ["0.64.1rc1", "0.64.1", "0.64.1+local", "0.64.10", "1.0"]
-    shuffled = random.Random(7).sample(ascending, len(ascending))
-    assert sorted(shuffled, key=overview._version_key) == ascending
 
 
 def adoption(installations: Mapping[str, int]) -> list[str]:
@@ -35,8 +41,7 @@ def adoption(installations: Mapping[str, int]) -> list[str]:
     for version, count in installations.items():
         people = Installation.objects.bulk_create([Installation(user_id=uuid.uuid4()) for _ in range(count)])
         record(run(NOON, tool_version=version, installation=somebody) for somebody in people)
-    drawn = overview._adoption(overview._report(Period.ending_today("30d", NOON), NOON))
-    return re.findall("<title>([^<]+)</title>", drawn["chart"])[::-1]
+    return [column.label for column in panels()["adoption"].columns[1:]]
 
 
 @pytest.mark.django_db
@@ -46,18 +51,12 @@ def test_adoption_shows_the_most_used_versions_newest_first() -> None:
 
 
 @pytest.mark.django_db
-def test_adoption_leaves_out_nobody() -> None:
-    assert adoption({"0.2": 2, "0.1": 2}) == ["0.2", "0.1"]
-
-
-@pytest.mark.django_db
 def test_durations_are_of_the_commands_run_most_slowest_first() -> None:
     for place in range(10):
         record(runs_of(f"command-{place}", 40 - place, duration_ms=1000 * (place + 1)))
     record(runs_of("seldom", 19, duration_ms=5))
-    panel = page()["durations"]
-    assert isinstance(panel, Panel)
-    assert [row.label for row in panel.rows] == [f"command-{place}" for place in reversed(range(8))]
+    panel = panels()["durations"]
+    assert names(panel) == [f"command-{place}" for place in reversed(range(8))]
     assert panel.rest == "2 more, with 63 runs"
 
 
@@ -65,10 +64,68 @@ def test_durations_are_of_the_commands_run_most_slowest_first() -> None:
 def test_panels_draw_bars_as_long_as_the_runs() -> None:
     failed = [run(NOON, command="ask", has_error=True, error_type="FileError") for _ in range(5)]
     record([*runs_of("repo", 10, duration_ms=1000), *failed])
+    shown = panels()
     for panel, bars in (("commands", {"repo": "100%", "ask": "50%"}), ("errors", {"FileError": "100%"})):
-        shown = page()[panel]
-        assert isinstance(shown, Panel)
-        assert {row.label: re.findall('<rect width="([^"]+)"', row.bar)[0] for row in shown.rows} == bars
+        assert {
+            row.cells[0].exact: re.findall('<rect width="([^"]+)"', row.bar)[0] for row in shown[panel].table.rows
+        } == bars
+
+
+@pytest.mark.django_db
+def test_models_say_how_many_runs_have_none_and_lead_to_them() -> None:
+    record([*runs_of("repo", 3, duration_ms=1), run(NOON, model="gpt-4.1", provider="openai")])
+    panel = panels()["models"]
+    assert (panel.none, panel.none_url) == ("3 runs without one", "/admin/?period=30d&model=%28none%29")
+
+
+@pytest.mark.django_db
+def test_errors_are_rates_of_all_runs() -> None:
+    record([*runs_of("repo", 3, duration_ms=1), run(NOON, has_error=True, error_type="FileError")])
+    assert "FileError,0.25,1," in panels()["errors"].table.csv()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("metric", PAGE.metrics)
+@pytest.mark.parametrize("period", ["today", "7d", "90d", "12mo", "month"])
+def test_every_figure_is_drawn_over_every_period(metric: str, period: str) -> None:
+    record([run(NOON - timedelta(days=day, hours=1)) for day in (0, 3, 40) for _ in range(2)])
+    figures = panels(period=period, metric=metric)["figures"]
+    assert isinstance(figures, ChartPanel)
+    assert figures.title == PAGE.metrics[metric].label
+    assert [card.label for card in figures.cards if card.current] == [figures.title]
+    assert figures.chart.count('class="day"') == len(figures.table.rows)
+
+
+@pytest.mark.django_db
+def test_today_ends_where_hours_are_still_to_come() -> None:
+    record(runs_of("repo", 3, duration_ms=1))
+    rows = panels(period="today")["figures"].table.rows
+    assert [row.cells[1].exact for row in rows] == [0] * 12 + [3] + [None] * 11
+    assert "(so far)" in rows[12].cells[0].shown
+    assert "(to come)" in rows[13].cells[0].shown
+
+
+@pytest.mark.django_db
+def test_without_comparison_nothing_is_said_of_before() -> None:
+    record(runs_of("repo", 3, duration_ms=1))
+    shown = panels(compare="off")
+    for panel in shown.values():
+        assert not [column.name for column in panel.columns if column.name.endswith("_before")]
+
+
+@pytest.mark.django_db
+def test_cards_tell_what_changed(admin_client: Client) -> None:
+    record([run(NOON) for _ in range(30)] + [run(NOON, has_error=True, error_type="FileError")])
+    figures = panels()["figures"]
+    assert isinstance(figures, ChartPanel)
+    assert [(card.label, card.figure) for card in figures.cards] == [
+        ("Command runs", "31"),
+        ("Active installations", "0"),
+        ("Runs per installation", "\N{EN DASH}"),
+        ("Error rate", "3.2%"),
+        ("Median duration", "1.2 s"),
+        ("Tokens", "0"),
+    ]
 
 
 @pytest.mark.parametrize(

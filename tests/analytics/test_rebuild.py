@@ -24,6 +24,7 @@ from django.db.models import F
 
 from analytics import history, load, prune, queries, rebuild, rollups, swap, warehouse
 from analytics.models import (
+    Annotation,
     BooksReading,
     DailyRollup,
     Event,
@@ -31,6 +32,7 @@ from analytics.models import (
     Installation,
     LoadedObject,
     LoadProgress,
+    Release,
     Value,
     Verification,
 )
@@ -315,14 +317,18 @@ def _prune_live() -> None:
 def test_rebuild_keeps_what_is_not_derived(loaded: tuple[str, dict[str, str]]) -> None:
     reading = BooksReading.objects.create(read_at=NOON, terms={}, imbalances={})
     verification = Verification.objects.create(started_at=NOON, deep=True)
+    release = Release.objects.create(version="0.64.0", notes="from the tag")
+    annotation = Annotation.objects.create(day=NOON.date(), text="moved to the new model")
     rebuild.run()
     assert BooksReading.objects.get() == reading
     assert Verification.objects.get() == verification
+    assert Release.objects.get() == release
+    assert Annotation.objects.get() == annotation
 
 
 def test_rebuild_knows_every_model_as_derived_or_not() -> None:
     """A new one: is it made from the bucket? Then it is DERIVED, else named here, and refers to none that is."""
-    others = {BooksReading, Verification}
+    others = {Annotation, BooksReading, Release, Verification}
     assert set(apps.get_app_config("analytics").get_models()) == {*swap.DERIVED, *others}
     for model in apps.get_models():
         related = {field.related_model for field in model._meta.get_fields() if field.many_to_one or field.one_to_one}

@@ -6,14 +6,17 @@ last and goes first: the fixtures that need the database are set up before it, a
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from tests.analytics.history import made_up, record
@@ -24,6 +27,39 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+MIDDLE: ViewportSize = {"width": 1200, "height": 844}
+NARROW: ViewportSize = {"width": 390, "height": 844}
+
+
+@contextmanager
+def visit(
+    browser: Browser, server: LiveServer, session: str, *, viewport: ViewportSize = WIDE, dark: bool = False
+) -> Iterator[Page]:
+    """A page of an administrator; fails at the end if the console was written to."""
+    context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": server.url}])
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    assert said == []
+    context.close()
+
+
+def meanwhile(call: Callable[[], object]) -> None:
+    """Something with the database, while a browser is open."""
+
+    def called() -> None:
+        try:
+            call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(called).result()
 
 
 @pytest.fixture

@@ -1,25 +1,20 @@
 """The portal in a real browser: light, dark and narrow, with an empty console; screenshots in build/screenshots/."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
 from django.utils import timezone
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
+from analytics.dashboards.pages import PAGES
 from analytics.models import BooksReading, LoadedObject, Quarantined, Verification
 from ingest import buffer
 from tests.analytics.history import record, run
-from tests.browser.conftest import SCREENSHOTS
+from tests.analytics.test_dashboards import path as dashboard
+from tests.browser.conftest import MIDDLE, NARROW, SCREENSHOTS, WIDE, visit
 
-WIDE: ViewportSize = {"width": 1440, "height": 900}
-MIDDLE: ViewportSize = {"width": 1200, "height": 844}
-NARROW: ViewportSize = {"width": 390, "height": 844}
-PATHS = {
-    "overview": "/admin/",
+PATHS = {page.name: dashboard(page) for page in PAGES.values()} | {
     "data-quality": "/admin/data-quality/",
     "events": "/admin/analytics/event/",
     "archive-objects": "/admin/analytics/loadedobject/",
@@ -38,20 +33,6 @@ SCROLLING = """[...document.querySelectorAll("#changelist .results")].filter(lis
 OVERPRINTED = """[...document.querySelectorAll(".durations thead text")].filter(name => name.checkVisibility()).filter(
     (name, index, all) => index && name.getBoundingClientRect().left < all[index - 1].getBoundingClientRect().right
 ).map(name => name.textContent)"""
-
-
-@contextmanager
-def visit(browser: Browser, server: LiveServer, session: str, *, viewport: ViewportSize, dark: bool) -> Iterator[Page]:
-    """A page of an administrator; fails at the end if the console was written to."""
-    context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": server.url}])
-    page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    yield page
-    assert said == []
-    context.close()
 
 
 @pytest.mark.usefixtures("history")
@@ -98,22 +79,6 @@ def test_an_event_shows_no_help_beside_its_fields(live_server: LiveServer, sessi
         page.click("#result_list tbody a")
         expect(page.locator(".field-installation .readonly")).to_be_visible()
         expect(page.locator(".help:visible")).to_have_count(0)
-
-
-@pytest.mark.usefixtures("history")
-def test_arrow_keys_walk_the_days_of_the_chart(live_server: LiveServer, session: str, browser: Browser) -> None:
-    with visit(browser, live_server, session, viewport=WIDE, dark=False) as page:
-        page.goto(live_server.url + "/admin/")
-        page.focus("[data-chart]")
-        tip = page.locator(".tip")
-        expect(tip).to_be_hidden()
-        page.keyboard.press("ArrowLeft")
-        expect(tip).to_contain_text("(so far)")
-        page.keyboard.press("ArrowLeft")
-        expect(tip).not_to_contain_text("(so far)")
-        expect(tip).to_contain_text("Active installations")
-        page.keyboard.press("Escape")
-        expect(tip).to_be_hidden()
 
 
 @pytest.mark.usefixtures("history")

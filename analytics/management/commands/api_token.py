@@ -6,6 +6,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rest_framework.authtoken.models import Token
 
+from analytics import roles
+
 
 class Command(BaseCommand):
     """Print or revoke the token of an account."""
@@ -26,6 +28,8 @@ class Command(BaseCommand):
             count, _ = Token.objects.filter(user=user).delete()
             self.stdout.write("The token is revoked." if count else "There was no token.")
             return
-        if not (user.is_active and user.is_staff):
-            raise CommandError(f"{user} may not see the dashboards: make the account active, and staff, in the admin.")
+        if not roles.sees_dashboards(user):
+            raise CommandError(
+                f"{user} may not see the dashboards: make the account active, and give it a role, in the admin."
+            )
         self.stdout.write(Token.objects.get_or_create(user=user)[0].key)

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
+from django.utils import timezone
 from tqdm import tqdm
 
-from analytics import history, load, rollups
+from analytics import history, load, releases, rollups
 from analytics.load import Loaded
 from analytics.models import TouchedHour
 from ingest import archive
@@ -84,6 +85,7 @@ class Command(BaseCommand):
     def _finish(self, loaded: Loaded) -> None:
         with tqdm(desc="Rolling up", unit=" hours", total=TouchedHour.objects.count(), disable=None) as bar:
             hours = rollups.refresh(progress=lambda count: _show(bar, bar.n + count))
+        releases.notice(timezone.now())
         self.stdout.write(
             f"{loaded.objects} objects: {loaded.rows} events loaded, {loaded.duplicates} duplicates, "
             f"{loaded.quarantined} quarantined. {hours} hours recomputed."

@@ -1,0 +1,50 @@
+"""Bars: a histogram. Next to each other, from the left: buckets have an order, such as 1, 2, 3 to 5."""
+
+from collections.abc import Sequence
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from analytics.charts import drawing
+from analytics.charts.drawing import Words, join, percent, y
+
+_GAP = 0.12
+
+
+def histogram(
+    labels: Sequence[str], values: Sequence[float], *, summary: str, write_tick: Words, finest: float = 0
+) -> SafeString:
+    """A bar for each bucket, of which there is at least one. The script shows figures as for time_series."""
+    ticks = drawing.nice_ticks(max(values, default=0), finest=finest)
+    width = 100 / len(values)
+    return format_html(
+        '<div class="chart histogram" data-chart="">{axis}<svg class="plot" width="100%" height="{height}" role="img"'
+        ' aria-label="{summary}">{grid}{bars}</svg>'
+        '<svg class="days" width="100%" height="28" aria-hidden="true">{labels}</svg></div>',
+        axis=drawing.axis(ticks, write_tick),
+        height=drawing.CHART_HEIGHT,
+        summary=summary,
+        grid=drawing.grid(ticks),
+        bars=join(
+            '<g class="day"><rect class="column" x="{}" y="{}" width="{}" height="{}" rx="3"/>'
+            '<rect x="{}" width="{}" height="100%"/></g>',
+            (
+                (
+                    percent((index + _GAP / 2) * width),
+                    y(value / ticks[-1]),
+                    percent((1 - _GAP) * width),
+                    round(drawing.PLOT_HEIGHT * value / ticks[-1], 1),
+                    percent(index * width),
+                    percent(width),
+                )
+                for index, value in enumerate(values)
+            ),
+        ),
+        labels=join(
+            '<text class="{}" x="{}" y="18">{}</text>',
+            (
+                ("minor" if index % 2 else "", percent((index + 0.5) * width), label)
+                for index, label in enumerate(labels)
+            ),
+        ),
+    )

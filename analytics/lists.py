@@ -1,0 +1,93 @@
+"""Lists: what the admin's lists have in common. Next: admin.py, accounts.py"""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any, cast
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import cached_property
+
+from analytics.dashboards import wording
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
+    """Counts to LIMIT and no further: a table of millions is neither counted nor paged through."""
+
+    LIMIT = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        """Rows, at most LIMIT."""
+        rows = cast("QuerySet[Model]", self.object_list)
+        return rows.order_by()[: self.LIMIT].count()
+
+
+class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list to look at: what it shows is written by the portal alone."""
+
+    paginator = BoundedPaginator
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would count the table
+    actions = None
+    empty_value_display = wording.NOTHING
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+
+def moment(name: str, label: str = "") -> Callable[[object, Model], str]:
+    """A column for a time as the viewer's clock had it."""
+    return _dated(name, label, in_viewers_zone)
+
+
+def day(name: str, label: str) -> Callable[[object, Model], str]:
+    """A column for a UTC day."""
+    return _dated(name, label, date.isoformat)
+
+
+def in_viewers_zone(at: datetime) -> str:
+    """As in `2026-11-23 15:12:44 CET`."""
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _dated(name: str, label: str, write: Callable[[Any], str]) -> Callable[[object, Model], str]:
+    @admin.display(description=label or name.replace("_", " "), ordering=name)
+    def column(_: object, row: Model) -> str:
+        at = getattr(row, name)
+        return write(at) if at else wording.NOTHING
+
+    return column
+
+
+def count(name: str, label: str) -> Callable[[object, Model], str]:
+    """A column for a number that may be large."""
+
+    @admin.display(description=label)
+    def column(_: object, row: Model) -> str:
+        return wording.exact(getattr(row, name))
+
+    return column
+
+
+def flag(name: str) -> Callable[[object, Model], str]:
+    """A column for what is true, false or unknown, in words: neither of them is a warning."""
+
+    @admin.display(description=name.replace("_", " "))
+    def column(_: object, row: Model) -> str:
+        return {True: "yes", False: "no", None: wording.NOTHING}[getattr(row, name)]
+
+    return column
