@@ -3,7 +3,7 @@
 In: a Filter and the time. Out: frozen dataclasses of numbers; no words, no markup. Next: charts.py, dashboards/
 
 Reads rollups only, never events. Unfiltered, or filtered by one dimension, a question costs the same whatever the
-number of events behind it; by several it costs a little for each run of its days.
+number of events behind it; by several it costs a little for each combination of values that its days have.
 """
 
 from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
