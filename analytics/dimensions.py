@@ -32,7 +32,6 @@ NUMBERED: Mapping[str, tuple[str, str]] = {
 
 TOTAL = "total"
 OPTION = "option"
-INSTALLATION = "installation"
 
 
 class Breakdown(NamedTuple):
@@ -66,5 +65,7 @@ BREAKDOWNS: Mapping[str, Breakdown] = {
     "error_version": Breakdown(12, ("error_type", "version"), sets=False, durations=False),
     "file_thinking_model": Breakdown(13, ("file_model", "thinking_model"), sets=False, durations=False),
     OPTION: Breakdown(14, ("options",), sets=False, durations=False),
-    INSTALLATION: Breakdown(15, ("installation",), sets=False, durations=False),
 }
+
+KEPT: Mapping[str, Breakdown] = {ALL: Breakdown(0, ()), **BREAKDOWNS}
+"""And what is kept of all runs."""

@@ -19,6 +19,7 @@ from analytics import history, lines, objects
 from analytics.dimensions import NUMBERED
 from analytics.examine import Entry, Kept, State, Stored, canonical_options
 from analytics.models import (
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -43,7 +44,7 @@ _TABLES = [
     model._meta.db_table
     for model in (
         *(LoadedObject, LoadProgress, Installation, Event, Quarantined),
-        *(TouchedHour, Value, HourlyRollup, DailyRollup),
+        *(TouchedHour, Value, HourlyRollup, DailyRollup, DailyCombinations),
     )
 ]
 

@@ -186,7 +186,7 @@ class Value(models.Model):
 
 
 class HourlyRollup(models.Model):
-    """One UTC hour's runs, each as numbers only: the finest rollup, for combinations of filters and parts of days.
+    """One UTC hour's runs, each as numbers only: the finest rollup, for parts of days.
 
     Recomputed from the hour's events; an hour without runs has no row. Written by rollups.py.
     """
@@ -216,12 +216,13 @@ class DailyRollup(models.Model):
     prompt_tokens = models.BigIntegerField()
     completion_tokens = models.BigIntegerField()
     installations_count = models.IntegerField()
-    counts = models.BinaryField(help_text="The counts above and further ones (breakdowns.py).")
+    counts = models.BinaryField(help_text="The counts above (breakdowns.py).")
     durations = models.BinaryField(help_text="Histogram of the successful runs.")
-    installations = models.BinaryField(help_text="Set of Installation ids, a roaring bitmap.")
+    installations = models.BinaryField(help_text="Set of Installation ids.")
     part_counts = models.BinaryField(help_text="The same for each part of each breakdown: by model, say.")
     part_durations = models.BinaryField()
     part_installations = models.BinaryField()
+    usage = models.BinaryField(help_text="How often each installation ran each version (usage.py).")
 
     class Meta:
         constraints = [
@@ -237,6 +238,22 @@ class DailyRollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day} {self.dimension} {self.value}"
+
+
+class DailyCombinations(models.Model):
+    """One UTC day's runs, those put together that are alike in every value: for several filters at once.
+
+    Recomputed from the day's hours; a day without runs has no row. Written by rollups.py.
+    """
+
+    day = models.DateField(primary_key=True)
+    counts = models.BinaryField(help_text="Values and counts of each combination (combinations.py).")
+    durations = models.BinaryField(help_text="Histograms of the successful runs.")
+    installations = models.BinaryField(help_text="Sets of Installation ids.")
+    usage = models.BinaryField(help_text="How often each of them ran, and how long it took.")
+
+    def __str__(self) -> str:
+        return f"{self.day}"
 
 
 class BooksReading(models.Model):

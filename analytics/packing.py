@@ -37,6 +37,31 @@ def unpack(packed: bytes) -> list[Numbers]:
     return list(_columns(raw))
 
 
+def steps(groups: Numbers, numbers: Numbers) -> Numbers:
+    """How far each number is from the one before it in its group, a group's first as it is: small, where groups and
+    numbers are in order."""
+    found = np.diff(numbers, prepend=0)
+    begins = starts(groups)
+    found[begins] = numbers[begins]
+    return found
+
+
+def from_steps(groups: Numbers, steps: Numbers) -> Numbers:
+    """The numbers that took these steps."""
+    sums = np.cumsum(steps, dtype=np.int64)
+    begins = starts(groups)
+    before = sums[begins] - steps[begins]  # what the groups before it add
+    return sums - np.repeat(before, np.diff(np.append(begins, len(groups))))
+
+
+def starts(keys: Numbers) -> Numbers:
+    """Where each key begins among sorted ones."""
+    new = np.empty(len(keys), bool)
+    new[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
 def _columns(raw: bytes) -> Iterator[Numbers]:
     length, at = int.from_bytes(raw[:4], "little"), 4
     while at < len(raw):

@@ -3,9 +3,10 @@
 In: days with their hours, one after the other. Out: faults, each with the hours whose events it was held against.
 Next: verify.py
 
-Hours are held against their events, read in words; days against their hours as those should be. Of frozen hours the
-events are gone: their days are held against what the hours say. A value with a wrong number makes everything wrong that
-has it: where the same runs are in events and rollups but for that number, it is the value that is wrong, and one fault.
+Hours are held against their events, read in words; days and their combinations against their hours as those should be.
+Of frozen hours the events are gone: their days are held against what the hours say. A value with a wrong number makes
+everything wrong that has it: where the same runs are in events and rollups but for that number, it is the value that is
+wrong, and one fault.
 """
 
 import json
@@ -15,27 +16,47 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import zstandard
 from pyroaring import BitMap
 from vibetel_client import contract
 
-from analytics import breakdowns, evidence, rollups, runs
+from analytics import breakdowns, combinations, evidence, packing, rollups, runs
 from analytics.breakdowns import COUNTS, Breakdown
-from analytics.dimensions import ALL, BREAKDOWNS, INSTALLATION, NUMBERED, OPTION, TOTAL
+from analytics.dimensions import ALL, BREAKDOWNS, NUMBERED, OPTION, TOTAL
 from analytics.faults import Fault, Kind
-from analytics.models import DailyRollup, HourlyRollup, Installation, Value
+from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, Installation, Value
 from analytics.packing import Numbers
-from analytics.rollups import DayRow
+from analytics.rollups import CombinationsRow, DayRow
 from analytics.runs import COLUMNS, Runs
 
 Wrong = tuple[Fault, set[datetime]]
 """A fault, and the hours whose events it was held against."""
 
 _Numbered = tuple[str, int]  # a dimension, and a value's number
+_Row = TypeVar("_Row", DayRow, CombinationsRow)
 
-_GARBLED = (zstandard.ZstdError, ValueError, IndexError)
+# Bytes with a bit flipped may be compressed as before, and say that numbers are three bytes wide, or that there are far
+# too many.
+_GARBLED = (zstandard.ZstdError, ValueError, IndexError, TypeError, MemoryError)
+
+_BUCKETS_MAX = 10_000  # more than any duration has; of those beyond, no float holds the milliseconds
+_STEPS = "installations"
+# What the columns are that a row has packed. Of combinations and parts, the second is how many installations they have.
+_OF_PARTS = (("key", "installations of a part", *COUNTS), ("part", "bucket", "runs"), (_STEPS,))
+_PACKED_IN_DAY: Mapping[str, Sequence[str]] = {
+    **dict(zip(("counts", "durations", "installations"), _OF_PARTS, strict=True)),
+    **dict(zip(("part_counts", "part_durations", "part_installations"), _OF_PARTS, strict=True)),
+    "usage": ("version", _STEPS, "runs", "failures", "log_durations"),
+}
+_PACKED_IN_COMBINATIONS: Mapping[str, Sequence[str]] = {
+    "counts": ("buckets", "users", *combinations.VALUES, *(name for name in COUNTS if name != "failures")),
+    "durations": ("bucket", "runs"),
+    "installations": (_STEPS,),
+    "usage": ("runs", "log_durations"),
+}
 
 
 class Periods:
@@ -169,7 +190,7 @@ class Periods:
         if column == "options":
             used = [self._numbers.word(OPTION, option) for option in _bits(number)]
             return f"options {', '.join(used) or 'none'}"
-        if column == "bucket":
+        if column == "bucket" and number < _BUCKETS_MAX:
             return f"durations of about {runs.bucket_ms(number):.0f} ms"
         return f"{column} {number}"
 
@@ -179,7 +200,8 @@ class Periods:
         """The first difference, and how many rows differ; empty for none."""
         found = map(DayRow._make, runs.binary_rows(DailyRollup.objects.filter(day=day).values_list(*DayRow._fields)))
         stored = {(row.dimension, row.value): row for row in found}
-        expected = {(row.dimension, row.value): row for row in rollups.day_rows(day, of_day)}
+        them = combinations.of(of_day)
+        expected = {(row.dimension, row.value): row for row in rollups.day_rows(day, them)}
         differences = []
         for key in sorted({*stored, *expected}, key=lambda key: (key[0] != TOTAL, key)):
             there, should = stored.get(key), expected.get(key)
@@ -188,11 +210,13 @@ class Periods:
                 differences.append(f"{name}: {'a row without runs' if should is None else 'no row'}")
             elif there != should and (detail := self._row_difference(there, should)):
                 differences.append(f"{name}: {detail}")
+        if detail := self._combinations_difference(day, rollups.combinations_row(day, them)):
+            differences.append(f"combinations: {detail}")
         more = f" (and {len(differences) - 1} more rows)" if len(differences) > 1 else ""
         return differences[0] + more if differences else ""
 
     def _row_difference(self, there: DayRow, should: DayRow) -> str:
-        """Bytes may differ and say the same: another version of the compression, another form of a set."""
+        """In words of its parts, where these differ."""
         for name in DayRow._fields:
             noted, right = getattr(there, name), getattr(should, name)
             if isinstance(right, int) and noted != right:
@@ -209,7 +233,7 @@ class Periods:
         for name, one, right in zip((ALL, *BREAKDOWNS), opened, expected, strict=True):
             if detail := self._breakdown_difference(name, one, right):
                 return detail
-        return "" if np.array_equal(parts.keys, right_parts.keys) else "parts of no breakdown"
+        return self._packed_difference(_PACKED_IN_DAY, there, should)
 
     def _breakdown_difference(self, name: str, there: Breakdown, should: Breakdown) -> str:
         lacking = np.setdiff1d(should.keys, there.keys).tolist()
@@ -233,13 +257,43 @@ class Periods:
         if name == ALL:
             return "all of it"
         numbers = breakdowns.numbers_of(key)[-len(BREAKDOWNS[name].columns) :]
-        if name == INSTALLATION:
-            return f"its {name} {numbers[0]}"
         words = (
             self._numbers.word(NUMBERED[column][0] if column in NUMBERED else name, number)
             for column, number in zip(BREAKDOWNS[name].columns, numbers, strict=True)
         )
         return f"its {name} {' '.join(words)}"
+
+    def _combinations_difference(self, day: date, should: CombinationsRow | None) -> str:
+        rows = DailyCombinations.objects.filter(day=day).values_list(*CombinationsRow._fields)
+        there = next(map(CombinationsRow._make, runs.binary_rows(rows)), None)
+        if there and should:
+            return self._packed_difference(_PACKED_IN_COMBINATIONS, there, should)
+        return "no row" if should else "a row without runs" if there else ""
+
+    def _packed_difference(self, packed: Mapping[str, Sequence[str]], there: _Row, should: _Row) -> str:
+        """The first difference. Bytes may differ and say the same, where another version compressed them."""
+        for name, columns in packed.items():
+            noted, right = getattr(there, name), getattr(should, name)
+            if noted != right and (detail := self._columns_difference(columns, noted, right)):
+                return f"{name}: {detail}"
+        return ""
+
+    def _columns_difference(self, names: Sequence[str], stored: bytes, expected: bytes) -> str:
+        try:
+            there, should = packing.unpack(stored), packing.unpack(expected)
+        except _GARBLED:
+            return "cannot be read"
+        if len(there) != len(should):
+            return "cannot be read"
+        if len(there[0]) != len(should[0]):
+            return f"entries {len(there[0])}, by the hours {len(should[0])}"
+        for name, column, due in zip(names, there, should, strict=True):
+            for place in np.flatnonzero(column != due)[:1]:
+                if name == _STEPS:
+                    return "other installations"
+                noted, right = (self._words(name, int(numbers[place])) for numbers in (column, due))
+                return f"{noted}, by the hours {right.removeprefix(f'{name} ')}"
+        return ""
 
     # -- Values -------------------------------------------------------------------------------------------------------
 

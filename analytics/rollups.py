@@ -1,26 +1,26 @@
 """Rollup: recompute what dashboards read, for the hours whose events changed.
 
-In: touched hours. Out: HourlyRollup and DailyRollup rows, and the days an installation was first and last seen. Next:
-queries/selection.py
+In: touched hours. Out: HourlyRollup, DailyRollup and DailyCombinations rows, and the days an installation was first and
+last seen. Next: queries/selection.py
 
 An hour is recomputed from its events, a day from its hours; nothing is ever added up on the side. So late events,
-resends and repairs are one mechanism, and running it again changes nothing. Hours whose events were pruned are frozen.
+resends and repairs are one mechanism, and running it again changes nothing. Hours whose events were pruned are frozen:
+only their days are computed anew.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 from django.db import connection, models, transaction
 from pyroaring import BitMap
 
-from analytics import breakdowns, runs, warehouse
-from analytics.breakdowns import Ready
+from analytics import breakdowns, combinations, runs, warehouse
+from analytics.combinations import Combinations
 from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, TOTAL
-from analytics.models import DailyRollup, HourlyRollup, LoadProgress, TouchedHour
+from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, LoadProgress, TouchedHour
 from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
             recomputed = [hour for hour in touched if frozen_until is None or hour >= frozen_until]
             if len(recomputed) < len(touched):
                 logger.warning(
-                    "Events came for %d hours whose events were pruned: figures leave them out until a rebuild.",
+                    "%d hours stay as they are, since their events were pruned: what came late is left out of figures"
+                    " until a rebuild.",
                     len(touched) - len(recomputed),
                 )
-            if recomputed:
-                _recompute(recomputed)
+            _recompute(touched, recomputed)
             TouchedHour.objects.filter(hour__in=touched).delete()
         hours += len(recomputed)
         progress(len(touched))
@@ -70,13 +70,13 @@ def _day(hour: datetime) -> date:
     return hour.astimezone(UTC).date()
 
 
-def _recompute(hours: Sequence[datetime]) -> None:
-    """Replace the rows of these hours and of their days. Call with the warehouse locked."""
+def _recompute(touched: Sequence[datetime], recomputed: Sequence[datetime]) -> None:
+    """Replace the rows of the touched hours' days, and those of hours to recompute. With the warehouse locked."""
     came: dict[date, BitMap] = {}
     left = BitMap()
-    for day, of_day in groupby(sorted(hours), key=_day):
+    for day in sorted({_day(hour) for hour in touched}):
         before = _seen_on(day)
-        after = _recompute_day(day, list(of_day))
+        after = _recompute_day(day, [hour for hour in recomputed if _day(hour) == day])
         came[day] = after - before
         left |= before - after
     _note_days(came)
@@ -94,8 +94,9 @@ def _recompute_day(day: date, hours: Sequence[datetime]) -> BitMap:
     HourlyRollup.objects.filter(hour__in=hours).delete()
     _copy(HourlyRollup, hour_rows(new))
     of_day = runs.together([*others, new])
-    _replace_day(day, day_rows(day, of_day))
-    return breakdowns.of(of_day, ALL).sets[0] if len(of_day) else BitMap()
+    them = combinations.of(of_day)
+    _replace_day(day, day_rows(day, them), combinations_row(day, them))
+    return BitMap(them.users.installations)
 
 
 # -- Rows -------------------------------------------------------------------------------------------------------------
@@ -128,6 +129,17 @@ class DayRow(NamedTuple):
     part_counts: bytes
     part_durations: bytes
     part_installations: bytes
+    usage: bytes
+
+
+class CombinationsRow(NamedTuple):
+    """A DailyCombinations."""
+
+    day: date
+    counts: bytes
+    durations: bytes
+    installations: bytes
+    usage: bytes
 
 
 def hour_rows(them: Runs) -> Iterator[HourRow]:
@@ -136,23 +148,31 @@ def hour_rows(them: Runs) -> Iterator[HourRow]:
         yield HourRow(hour, len(of_hour), of_hour.packed())
 
 
-def day_rows(day: date, them: Runs) -> Iterator[DayRow]:
+def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
     """Of a day with these runs, as they should be stored."""
-    whole, parts = Ready(them, [ALL]), Ready(them, BREAKDOWNS)
     for dimension in (TOTAL, *DIMENSIONS):
-        values = them[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
-        for value, places in runs.groups(values):
-            one = whole.breakdown(places)
-            *plain, _ = (int(column[0]) for column in one.counts)
-            packed = (*one.packed(), *parts.breakdown(places).packed())
-            yield DayRow._make((day, dimension, value, *plain, int(one.lengths[0]), *packed))
+        values = them.values[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
+        for value in np.flatnonzero(np.bincount(values)).tolist():
+            some = them.where(values == value)
+            whole = some.breakdown(ALL)
+            packed = breakdowns.packed([whole])
+            parts = breakdowns.packed([some.breakdown(name) for name in BREAKDOWNS])
+            counts = whole.counts[0].tolist()
+            yield DayRow._make((day, dimension, value, *counts, whole.sizes[0], *packed, *parts, some.usage().packed()))
+
+
+def combinations_row(day: date, them: Combinations) -> CombinationsRow | None:
+    """Of a day with these runs, as it should be stored; None without any."""
+    return CombinationsRow(day, *them.packed()) if len(them) else None
 
 
 # -- Rows to Postgres -------------------------------------------------------------------------------------------------
 
 
-def _replace_day(day: date, rows: Iterable[DayRow]) -> None:
+def _replace_day(day: date, rows: Iterable[DayRow], of_combinations: CombinationsRow | None) -> None:
     """Make these the rows of the day. What is the same stays: a new event changes few of a day's rows."""
+    DailyCombinations.objects.filter(day=day).delete()
+    _copy(DailyCombinations, [of_combinations] if of_combinations else [])
     new = {row[:3]: row for row in rows}
     gone = []
     for pk, *columns in runs.binary_rows(DailyRollup.objects.filter(day=day).values_list("pk", *DayRow._fields)):
@@ -165,7 +185,7 @@ def _replace_day(day: date, rows: Iterable[DayRow]) -> None:
     _copy(DailyRollup, new.values())
 
 
-def _copy(model: type[models.Model], rows: Iterable[HourRow | DayRow]) -> None:
+def _copy(model: type[models.Model], rows: Iterable[HourRow | DayRow | CombinationsRow]) -> None:
     """Save rows: COPY takes a tenth of `bulk_create`."""
     waiting = list(rows)
     if not waiting:

@@ -23,7 +23,7 @@ from vibetel_client.contract import Kind
 from analytics import packing
 from analytics.dimensions import NUMBERED, OPTION
 from analytics.models import HourlyRollup, Value
-from analytics.packing import Numbers
+from analytics.packing import Numbers, starts
 
 # Log-scale buckets whose middle is within 2 % of all they hold (DDSketch, Masson et al. 2019, section 2).
 ACCURACY = 0.02
@@ -86,14 +86,6 @@ def groups(keys: Numbers) -> Iterator[tuple[int, Numbers]]:
         bounds = starts(keys[order])
         for places in np.split(order, bounds[1:]):
             yield int(keys[places[0]]), places
-
-
-def starts(keys: Numbers) -> Numbers:
-    """Where each key begins among sorted ones."""
-    new = np.empty(len(keys), bool)
-    new[:1] = True
-    np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    return np.flatnonzero(new)
 
 
 def moment(hour: int) -> datetime:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from analytics import bi
 from analytics.models import (
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -41,6 +42,7 @@ DERIVED: tuple[type[models.Model], ...] = (
     Value,
     HourlyRollup,
     DailyRollup,
+    DailyCombinations,
 )
 
 # How long the swap stands in the way of readers, at most, each time it tries: whoever comes while it waits for a long

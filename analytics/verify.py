@@ -24,7 +24,7 @@ from django.utils import timezone
 from analytics import evidence, lines, objects, rollups
 from analytics.examine import Entry, State, Stored, Verdict, event_ids, examine, user_ids, wrong_by_metadata
 from analytics.faults import Fault, Faults, Kind
-from analytics.models import DailyRollup, LoadedObject, TouchedHour, Verification
+from analytics.models import DailyCombinations, DailyRollup, LoadedObject, TouchedHour, Verification
 from analytics.periods import Periods
 from ingest import archive
 from ingest.archive import ArchiveUnavailable, Fetched, Listed
@@ -397,8 +397,9 @@ class _Run:
         by_day: defaultdict[date, list[datetime]] = defaultdict(list)
         for hour in hours:
             by_day[hour.astimezone(UTC).date()].append(hour)
-        for day in DailyRollup.objects.values_list("day", flat=True).distinct():
-            by_day.setdefault(day, [])
+        for days in (DailyRollup.objects.distinct(), DailyCombinations.objects.all()):
+            for day in days.values_list("day", flat=True):
+                by_day.setdefault(day, [])
         touched = set(TouchedHour.objects.values_list("hour", flat=True))
         self.result.waiting_hours = len(touched)
         compared = Periods(touched, self.pruned_before)

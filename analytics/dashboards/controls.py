@@ -11,6 +11,7 @@ from analytics import queries
 from analytics.dashboards import wording
 from analytics.dashboards.page import Asked, Link, Page
 from analytics.dimensions import DIMENSIONS
+from analytics.queries.present import present
 
 PERIODS: Mapping[str, str] = {
     "today": "Today",
@@ -167,6 +168,6 @@ def _chip(page: Page, asked: Asked, word: str, value: str) -> Chip:
 def _groups(asked: Asked) -> list[Group]:
     return [
         Group(label(dimension), [(f"{dimension}:{value}", value) for value in (*values, queries.NONE)])
-        for dimension, values in queries.present(asked.chosen.period).items()
+        for dimension, values in present(asked.chosen).items()
         if values
     ]

@@ -3,7 +3,7 @@
 In: a Filter and the time. Out: frozen dataclasses of numbers; no words, no markup. Next: charts.py, dashboards/
 
 Reads rollups only, never events. Unfiltered, or filtered by one dimension, a question costs the same whatever the
-number of events behind it; by several it costs a little for each run of its days.
+number of events behind it; by several it costs a little for each combination of values that its days have.
 """
 
 from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
@@ -12,7 +12,6 @@ from analytics.queries.figures import PERCENTILE_MIN_RUNS, Figures
 from analytics.queries.filters import DEFAULT_PERIOD, PERIOD_DAYS, WORDS, Filter, Period, parsed, words
 from analytics.queries.freshness import Freshness, freshness
 from analytics.queries.parts import Part, parts
-from analytics.queries.present import present
 from analytics.queries.selection import NONE, Selection
 from analytics.queries.shares import Branch, Excluded, Matrix, Who, excluded, matrix, options, tree, who
 from analytics.queries.snapshot import snapshot
@@ -88,7 +87,6 @@ __all__ = [
     "options",
     "parsed",
     "parts",
-    "present",
     "runs_per_installation",
     "series",
     "snapshot",

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.packing import Numbers
-from analytics.runs import starts
+from analytics.packing import Numbers, starts
 
 INSTALLATIONS_MIN = 50
 """Fewer than this of one kind say nothing: the normal curve would promise too much."""

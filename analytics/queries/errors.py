@@ -18,7 +18,7 @@ from analytics.models import DailyRollup
 from analytics.packing import Numbers
 from analytics.queries.filters import Filter
 from analytics.queries.listing import listed, of_any
-from analytics.queries.selection import Selection, values
+from analytics.queries.selection import Selection
 from analytics.queries.totals import comparable
 
 ERROR_TYPE = "error_type"
@@ -52,12 +52,12 @@ def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
     selection, period = of_any(chosen.selection, ERROR_TYPE), chosen.period
     current = selection.breakdown(ERROR_TYPE, period.start, period.until)
     numbers = [breakdowns.numbers_of(key)[1] for key in current.keys.tolist()]
-    names, seen = values(ERROR_TYPE, set(numbers)), _seen()
+    names, seen = selection.names(ERROR_TYPE, set(numbers)), _seen()
     versions = _versions(selection, period.start, period.until)
     all_runs = _all_runs(selection, period.start, period.until)
     was, all_before = {}, 0
     if chosen.before:
-        earlier = selection.breakdown(ERROR_TYPE, *comparable(chosen, now), sets=False)
+        earlier = selection.breakdown(ERROR_TYPE, *comparable(chosen, now), counts_only=True)
         was = {breakdowns.numbers_of(key)[1]: count for key, count in _runs_of(earlier.keys, earlier.counts)}
         all_before = _all_runs(selection, *comparable(chosen, now))
     very_first = DailyRollup.objects.filter(dimension=TOTAL).aggregate(day=Min("day"))["day"]
@@ -94,7 +94,7 @@ def _versions(selection: Selection, start: datetime, until: datetime) -> dict[in
     """For each type the versions it appeared in, with its runs of each."""
     one = selection.breakdown("error_version", start, until)
     counted = [(*breakdowns.numbers_of(key), count) for key, count in _runs_of(one.keys, one.counts)]
-    names = values("version", {version for _, version, _ in counted})
+    names = selection.names("version", {version for _, version, _ in counted})
     found: dict[int, list[tuple[str, int]]] = {}
     for error_type, version, count in counted:
         found.setdefault(error_type, []).append((names[version], count))

@@ -3,9 +3,9 @@
 In: breakdowns. Out: Figures, one a part. Pure. Next: the questions beside this file
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analytics import breakdowns
 from analytics.breakdowns import COUNTS, Breakdown
 
 # Under this many successful runs a percentile says nothing.
@@ -57,24 +57,14 @@ NOTHING = Figures()
 
 def of_all(one: Breakdown | None) -> Figures:
     """Of a breakdown by nothing."""
-    return of_part(one, 0) if one is not None and len(one) else NOTHING
+    return of_parts(one)[0] if one is not None and len(one) else NOTHING
 
 
-def of_part(one: Breakdown, place: int) -> Figures:
-    """Of the part at this place."""
-    counts = dict(zip(COUNTS, one.counts[place].tolist(), strict=True))
-    histogram = one.histogram(place)
-    telling = int(histogram[1].sum()) >= PERCENTILE_MIN_RUNS
-    p50, p90, p99 = (breakdowns.percentile_ms(histogram, share) if telling else None for share in (0.5, 0.9, 0.99))
-    return Figures(
-        runs=counts["runs"],
-        failures=counts["failures"],
-        placeholder_runs=counts["placeholder_runs"],
-        installations=one.sizes[place] if one.sizes else None,
-        context_tokens=counts["context_tokens"],
-        prompt_tokens=counts["prompt_tokens"],
-        completion_tokens=counts["completion_tokens"],
-        p50_ms=p50,
-        p90_ms=p90,
-        p99_ms=p99,
-    )
+def of_parts(one: Breakdown) -> list[Figures]:
+    """Of each part, in order."""
+    sizes: Sequence[int | None] = one.sizes or [None] * len(one)
+    percentiles = (one.percentiles_ms(share, PERCENTILE_MIN_RUNS) for share in (0.5, 0.9, 0.99))
+    return [
+        Figures(**dict(zip(COUNTS, counts, strict=True)), installations=size, p50_ms=p50, p90_ms=p90, p99_ms=p99)
+        for counts, size, p50, p90, p99 in zip(one.counts.tolist(), sizes, *percentiles, strict=True)
+    ]

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from django.db.models import Max, Min
+from django.db import connection
 
 from analytics.dimensions import TOTAL
-from analytics.models import DailyRollup, LoadedObject, TouchedHour
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,14 @@ class Freshness:
 
 def freshness() -> Freshness:
     """Of all figures, whatever the filter."""
-    days = DailyRollup.objects.filter(dimension=TOTAL).aggregate(first=Min("day"), newest=Max("day"))
-    return Freshness(
-        loaded_at=LoadedObject.objects.order_by("-loaded_at").values_list("loaded_at", flat=True).first(),
-        first_day=days["first"],
-        newest_day=days["newest"],
-        waiting_hours=TouchedHour.objects.count(),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_FRESHNESS, [TOTAL, TOTAL])
+        return Freshness(*cursor.fetchone())
+
+
+_FRESHNESS = """
+    SELECT (SELECT max(loaded_at) FROM analytics_loadedobject),
+           (SELECT min(day) FROM analytics_dailyrollup WHERE dimension = %s),
+           (SELECT max(day) FROM analytics_dailyrollup WHERE dimension = %s),
+           (SELECT count(*) FROM analytics_touchedhour)
+"""

@@ -9,12 +9,11 @@ from datetime import datetime
 
 from analytics import breakdowns
 from analytics.breakdowns import Breakdown
-from analytics.dimensions import BREAKDOWNS, INSTALLATION, NUMBERED
+from analytics.dimensions import BREAKDOWNS, NUMBERED
 from analytics.packing import Numbers
 from analytics.queries import figures
 from analytics.queries.figures import NOTHING, Figures
 from analytics.queries.filters import Filter
-from analytics.queries.selection import values
 from analytics.queries.totals import by_step, comparable, steps
 
 
@@ -23,7 +22,8 @@ class Part:
     """The runs of one value, or of a pair of them. `share` (0 to 1) is of all runs that have a value.
 
     A run may have several options: for shares of all runs ask `options`. `steps` has the
-    figures of each step of the period, where they were asked for. Of `before` installations are None.
+    figures of each step of the period, where they were asked for. Of `before` installations and
+    percentiles are None.
     """
 
     values: tuple[str, ...]
@@ -42,20 +42,20 @@ def parts(chosen: Filter, now: datetime, by: str, *, in_steps: bool = False) -> 
     """The values that runs of the period have, the one with the most runs first."""
     period = chosen.period
     current = chosen.selection.breakdown(by, period.start, period.until)
-    earlier = chosen.selection.breakdown(by, *comparable(chosen, now), sets=False)
-    names = _names(by, current.keys)
-    was = {key: place for place, key in enumerate(earlier.keys.tolist())}
+    earlier = chosen.selection.breakdown(by, *comparable(chosen, now), counts_only=True)
+    names = _names(chosen, by, current.keys)
+    was = dict(zip(earlier.keys.tolist(), figures.of_parts(earlier), strict=True))
     stepped = _in_steps(chosen, by, current) if in_steps else {}
     all_runs = int(current.counts[:, 0].sum())
     found = [
         Part(
             values=names[key],
-            share=int(current.counts[place, 0]) / all_runs,
-            now=figures.of_part(current, place),
-            before=figures.of_part(earlier, was[key]) if key in was else NOTHING,
+            share=own.runs / all_runs,
+            now=own,
+            before=was.get(key, NOTHING),
             steps=stepped.get(key, ()),
         )
-        for place, key in enumerate(current.keys.tolist())
+        for key, own in zip(current.keys.tolist(), figures.of_parts(current), strict=True)
     ]
     return sorted(found, key=lambda part: (-part.now.runs, part.values))
 
@@ -65,20 +65,19 @@ def _in_steps(chosen: Filter, by: str, current: Breakdown) -> dict[int, list[Fig
     rows: dict[int, list[Figures]] = {key: [] for key in current.keys.tolist()}
     for start, _ in steps(chosen.interval, chosen.period):
         one = found.get(start)
-        there = {key: place for place, key in enumerate(one.keys.tolist())} if one else {}
+        there = dict(zip(one.keys.tolist(), figures.of_parts(one), strict=True)) if one else {}
         for key, row in rows.items():
-            row.append(figures.of_part(one, there[key]) if one and key in there else NOTHING)
+            row.append(there.get(key, NOTHING))
     return rows
 
 
-def _names(by: str, keys: Numbers) -> dict[int, tuple[str, ...]]:
+def _names(chosen: Filter, by: str, keys: Numbers) -> dict[int, tuple[str, ...]]:
     """What each key stands for."""
-    if by == INSTALLATION:
-        raise ValueError("Figures never say who: see users.py.")
     dimensions = [NUMBERED[column][0] if column in NUMBERED else by for column in BREAKDOWNS[by].columns]
     numbers = {key: breakdowns.numbers_of(key)[-len(dimensions) :] for key in keys.tolist()}
     names = [
-        values(dimension, {of_key[place] for of_key in numbers.values()}) for place, dimension in enumerate(dimensions)
+        chosen.selection.names(dimension, {of_key[place] for of_key in numbers.values()})
+        for place, dimension in enumerate(dimensions)
     ]
     return {
         key: tuple(name[number] for name, number in zip(names, of_key, strict=True)) for key, of_key in numbers.items()

@@ -4,30 +4,40 @@ In: for each dimension the values wanted and those not wanted. Out: breakdowns, 
 figures.py
 
 A page that filters by one dimension, or by none, reads the rollups of days. Several dimensions at once cannot be put
-together from those (who ran `repo`, and separately 0.64, may never have run both): the hours' runs are read, once.
+together from those (who ran `repo`, and separately 0.64, may never have run both): the days' combinations are read.
+Parts of days are read from their hours.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Generic, TypeVar
 
 import numpy as np
 from django.db.models import Q
 
-from analytics import breakdowns, runs
-from analytics.breakdowns import Breakdown, Flat
-from analytics.dimensions import ALL, DIMENSIONS, NUMBERED, TOTAL
-from analytics.models import DailyRollup, Value
+from analytics import breakdowns, combinations, runs, usage
+from analytics.breakdowns import Breakdown, Stored
+from analytics.combinations import Combinations
+from analytics.dimensions import ALL, DIMENSIONS, TOTAL
+from analytics.models import DailyCombinations, DailyRollup, Value
 from analytics.packing import Numbers
 from analytics.runs import Runs
+from analytics.usage import Usage
 
 NONE = "(none)"
 """Filters by it want the runs that have no value. No value looks like this."""
 
 _WHOLE = ("counts", "durations", "installations")
 _PARTS = ("part_counts", "part_durations", "part_installations")
+_COMBINATIONS = ("counts", "durations", "installations")
+
+_FIRST_NAMES = 100  # of each dimension, which are read at once
+
+_Kept = TypeVar("_Kept")
+_Some = TypeVar("_Some", Runs, Combinations)
 
 
 @dataclass(frozen=True)
@@ -40,57 +50,61 @@ class Selection:
     only: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     without: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
 
-    def breakdown(self, by: str, start: datetime, until: datetime, *, sets: bool = True) -> Breakdown:
-        """The runs from `start` to before `until`, both on the hour; `sets` False leaves out installations."""
+    def breakdown(self, by: str, start: datetime, until: datetime, *, counts_only: bool = False) -> Breakdown:
+        """The runs from `start` to before `until`, both on the hour; perhaps without durations and installations."""
         first, last = _whole_days(start, until)
         if first >= last:
-            found = breakdowns.of(self.runs(start, until), by)
-        else:
-            days = [one for _, one in self._by_day(by, first, last, sets=sets)]
-            edges = (self.runs(start, _midnight(first)), self.runs(_midnight(last), until))
-            found = breakdowns.merged([*days, *(breakdowns.of(them, by) for them in edges)])
-        return found if sets else replace(found, members=None)
+            return combinations.breakdown(self._runs(start, until), by, counts_only=counts_only)
+        days = [one for _, one in self._by_day(by, first, last, counts_only=counts_only)]
+        edges = (self._runs(start, _midnight(first)), self._runs(_midnight(last), until))
+        of_edges = (combinations.breakdown(them, by, counts_only=counts_only) for them in edges)
+        return breakdowns.merged([*days, *of_edges])
 
-    def days(self, by: str, first: date, last: date, *, sets: bool = True) -> dict[date, Breakdown]:
+    def days(self, by: str, first: date, last: date) -> dict[date, Breakdown]:
         """Each UTC day that has runs, from `first` to `last` inclusive."""
         several: dict[date, list[Breakdown]] = {}
-        for day, one in self._by_day(by, first, last + timedelta(days=1), sets=sets):
+        for day, one in self._by_day(by, first, last + timedelta(days=1)):
             several.setdefault(day, []).append(one)
         return {day: breakdowns.merged(some) for day, some in several.items()}
 
     def hours(self, by: str, start: datetime, until: datetime) -> dict[datetime, Breakdown]:
         """Each hour that has runs, from `start` to before `until`."""
-        return {hour: breakdowns.of(them, by) for hour, them in self.runs(start, until).by_hour()}
+        return {hour: combinations.breakdown(them, by) for hour, them in self._runs(start, until).by_hour()}
 
-    def runs(self, start: datetime, until: datetime) -> Runs:
-        """The runs from `start` to before `until`, one by one."""
-        if start >= until:
-            return runs.none()
-        return runs.together(self._chosen(them) for them in runs.stored(start, until))
+    def usage(self, first: date, last: date) -> Usage:
+        """How often each installation ran which version, from `first` to `last` inclusive."""
+        between = Q(day__gte=first, day__lte=last)
+        if len(self._numbers) > 1:
+            several = DailyCombinations.objects.filter(between).values_list(*_COMBINATIONS, "usage")
+            days = (self._chosen(combinations.unpacked(*packed)) for packed in runs.binary_rows(several))
+            return usage.together(them.usage() for them in days)
+        rows = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
+        return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(rows))
 
     # -- How ----------------------------------------------------------------------------------------------------------
 
-    def _by_day(self, by: str, first: date, until: date, *, sets: bool) -> Iterator[tuple[date, Breakdown]]:
+    def _by_day(
+        self, by: str, first: date, until: date, *, counts_only: bool = False
+    ) -> Iterator[tuple[date, Breakdown]]:
         """Breakdowns to be merged, with their days."""
         if len(self._numbers) > 1:
-            for day, them in self._runs_of_days(first, until).by_day():
-                yield day, breakdowns.of(them, by)
+            for day, them in self._combinations.between(first, until):
+                if len(them):
+                    yield day, them.whole if by == ALL else them.breakdown(by, counts_only=counts_only)
             return
-        for day, stored in self._rows(by == ALL, first, until, sets=sets or by == ALL):
+        names = _WHOLE if by == ALL else _PARTS[:1] if counts_only else _PARTS
+        if names not in self._stored:
+            self._stored[names] = _Days(partial(self._read_stored, names))
+        for day, stored in self._stored[names].between(first, until):
             yield day, stored.by(by)
 
-    def _rows(self, whole: bool, first: date, until: date, *, sets: bool) -> list[tuple[date, Flat]]:
-        asked = (whole, first, until, sets)
-        if asked not in self._stored:
-            names = _WHOLE if whole else _PARTS
-            rows = DailyRollup.objects.filter(self._stored_under(), day__gte=first, day__lt=until)
-            columns = rows.values_list("day", *(names if sets else names[:2]))
-            self._stored[asked] = [(day, breakdowns.unpacked(*packed)) for day, *packed in runs.binary_rows(columns)]
-        return self._stored[asked]
-
     @cached_property
-    def _stored(self) -> dict[tuple[bool, date, date, bool], list[tuple[date, Flat]]]:
+    def _stored(self) -> "dict[Sequence[str], _Days[Stored]]":
         return {}
+
+    def _read_stored(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Stored]]:
+        rows = DailyRollup.objects.filter(self._stored_under(), day__in=days).values_list("day", *names)
+        return ((day, breakdowns.unpacked(*packed)) for day, *packed in runs.binary_rows(rows))
 
     def _stored_under(self) -> Q:
         if not self._numbers:
@@ -99,19 +113,32 @@ class Selection:
         of_values = Q(dimension=dimension) & ~Q(value__in=without)
         return of_values if only is None else of_values & Q(value__in=only)
 
-    def _runs_of_days(self, first: date, until: date) -> Runs:
-        if (first, until) not in self._read:
-            self._read[first, until] = self.runs(_midnight(first), _midnight(until))
-        return self._read[first, until]
+    @cached_property
+    def _combinations(self) -> "_Days[Combinations]":
+        return _Days(self._read_combinations)
+
+    def _read_combinations(self, days: Sequence[date]) -> Iterator[tuple[date, Combinations]]:
+        rows = DailyCombinations.objects.filter(day__in=days).values_list("day", *_COMBINATIONS)
+        return ((day, self._chosen(combinations.unpacked(*packed))) for day, *packed in runs.binary_rows(rows))
+
+    def _runs(self, start: datetime, until: datetime) -> Runs:
+        """The runs from `start` to before `until`, one by one."""
+        if start >= until:
+            return runs.none()
+        if (start, until) not in self._read:
+            self._read[start, until] = runs.together(self._chosen(them) for them in runs.stored(start, until))
+        return self._read[start, until]
 
     @cached_property
-    def _read(self) -> dict[tuple[date, date], Runs]:
+    def _read(self) -> dict[tuple[datetime, datetime], Runs]:
         return {}
 
-    def _chosen(self, them: Runs) -> Runs:
+    def _chosen(self, them: _Some) -> _Some:
+        values = them.columns if isinstance(them, Runs) else them.values
+        chosen = np.ones(len(them), bool)
         for dimension, wanted in self._wanted.items():
-            them = them.where(wanted[np.minimum(them[dimension].astype(np.int64), len(wanted) - 1)])
-        return them
+            chosen &= wanted[np.minimum(values[dimension], len(wanted) - 1)]
+        return them.where(chosen)
 
     @cached_property
     def _wanted(self) -> dict[str, Numbers]:
@@ -127,27 +154,70 @@ class Selection:
     @cached_property
     def _numbers(self) -> dict[str, tuple[list[int] | None, list[int]]]:
         """For each dimension that is filtered by, the numbers wanted (None: any) and not wanted."""
-        wanted = {name for name in DIMENSIONS if self.only.get(name) or self.without.get(name)}
+        said = {
+            name: (self.only.get(name, frozenset()), self.without.get(name, frozenset()))
+            for name in DIMENSIONS
+            if self.only.get(name) or self.without.get(name)
+        }
+        known = _numbered({name: only | without for name, (only, without) in said.items()})
         return {
             name: (
-                _numbers(name, self.only[name]) if self.only.get(name) else None,
-                _numbers(name, self.without.get(name, ())),
+                sorted(known[name, value] for value in only if (name, value) in known) if only else None,
+                sorted(known[name, value] for value in without if (name, value) in known),
             )
-            for name in sorted(wanted)
+            for name, (only, without) in said.items()
         }
 
+    # -- Names --------------------------------------------------------------------------------------------------------
 
-def values(dimension: str, numbers: AbstractSet[int]) -> dict[int, str]:
-    """What these numbers stand for."""
-    rows = Value.objects.filter(dimension=dimension, number__in=numbers)
-    return dict(rows.values_list("number", "value"))
+    def names(self, dimension: str, numbers: AbstractSet[int]) -> dict[int, str]:
+        """What these numbers stand for."""
+        known = self._names.setdefault(dimension, {})
+        if missing := numbers - known.keys():
+            rows = Value.objects.filter(dimension=dimension, number__in=missing)
+            known.update(rows.values_list("number", "value"))
+        return {number: known[number] for number in numbers}
+
+    @cached_property
+    def _names(self) -> dict[str, dict[int, str]]:
+        """Those of all dimensions that most runs have, at once: what was met first has the lowest numbers."""
+        found: dict[str, dict[int, str]] = {}
+        for dimension, number, value in Value.objects.filter(number__lte=_FIRST_NAMES).values_list(
+            "dimension", "number", "value"
+        ):
+            found.setdefault(dimension, {})[number] = value
+        return found
 
 
-def _numbers(dimension: str, names: "AbstractSet[str] | tuple[()]") -> list[int]:
-    """A name that no run ever had fits none; one with a NUL Postgres would not even look for."""
-    names = {name for name in names if "\0" not in name}
-    found = Value.objects.filter(dimension=NUMBERED[dimension][0], value__in=names).values_list("number", flat=True)
-    return [*found, *([0] if NONE in names else [])]
+@dataclass(frozen=True)
+class _Days(Generic[_Kept]):
+    """What was read of which days, and how others are read."""
+
+    read: Callable[[Sequence[date]], Iterable[tuple[date, _Kept]]]
+    found: dict[date, list[_Kept]] = field(default_factory=dict)
+
+    def between(self, first: date, until: date) -> Iterator[tuple[date, _Kept]]:
+        """From `first` to before `until`."""
+        days = [first + timedelta(days=offset) for offset in range((until - first).days)]
+        missing = [day for day in days if day not in self.found]
+        if missing:
+            self.found.update((day, []) for day in missing)
+            for day, one in self.read(missing):
+                self.found[day].append(one)
+        for day in days:
+            for one in self.found[day]:
+                yield day, one
+
+
+def _numbered(wanted: Mapping[str, AbstractSet[str]]) -> dict[tuple[str, str], int]:
+    """The numbers of these values of dimensions, those that any run ever had."""
+    found = {(name, NONE): 0 for name in wanted}
+    said = Q(pk__in=())
+    for name, several in wanted.items():
+        said |= Q(dimension=name, value__in=[value for value in several if "\0" not in value])  # Postgres knows no NUL
+    for name, value, number in Value.objects.filter(said).values_list("dimension", "value", "number"):
+        found[name, value] = number
+    return found
 
 
 def _whole_days(start: datetime, until: datetime) -> tuple[date, date]:

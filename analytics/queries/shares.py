@@ -16,7 +16,6 @@ from analytics.queries import figures
 from analytics.queries.figures import Figures
 from analytics.queries.filters import Filter
 from analytics.queries.parts import Part, parts
-from analytics.queries.selection import values
 
 UNKNOWN = "unknown"
 WHO_VALUES = ("person", "ci", "agent", UNKNOWN)
@@ -77,7 +76,7 @@ def who(chosen: Filter) -> list[Who]:
     """One for each of WHO_VALUES, in that order."""
     period, read = chosen.period, chosen.selection.breakdown
     everyone, said = read(ALL, period.start, period.until), read("who", period.start, period.until)
-    names = values("who", {breakdowns.numbers_of(key)[1] for key in said.keys.tolist()})
+    names = chosen.selection.names("who", {breakdowns.numbers_of(key)[1] for key in said.keys.tolist()})
     runs: dict[str, int] = {}
     installations: dict[str, BitMap] = {}
     for place, key in enumerate(said.keys.tolist()):

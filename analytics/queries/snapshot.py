@@ -5,10 +5,19 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-from analytics.models import DailyRollup, HourlyRollup, Installation, LoadedObject, TouchedHour, Value
+from analytics.models import (
+    DailyCombinations,
+    DailyRollup,
+    HourlyRollup,
+    Installation,
+    LoadedObject,
+    TouchedHour,
+    Value,
+)
 
 _TABLES = ", ".join(
-    model._meta.db_table for model in (DailyRollup, HourlyRollup, Installation, LoadedObject, TouchedHour, Value)
+    model._meta.db_table
+    for model in (DailyCombinations, DailyRollup, HourlyRollup, Installation, LoadedObject, TouchedHour, Value)
 )
 
 
@@ -25,6 +34,7 @@ def snapshot() -> Iterator[None]:
         return
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute(f"LOCK TABLE {_TABLES} IN ACCESS SHARE MODE")
+            cursor.execute(
+                f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {_TABLES} IN ACCESS SHARE MODE"
+            )
         yield

@@ -15,7 +15,7 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from pyroaring import BitMap
 
 from analytics import runs
-from analytics.dimensions import ALL, INSTALLATION
+from analytics.dimensions import ALL
 from analytics.models import Installation
 from analytics.queries.filters import Filter, Period
 from analytics.queries.totals import step_of, steps
@@ -190,8 +190,9 @@ def cohorts(chosen: Filter, now: datetime, *, at_most: int = COHORTS_MAX_COUNT) 
 
 def runs_per_installation(chosen: Filter) -> RunsPerInstallation:
     """How many installations ran how often."""
-    by_installation = chosen.selection.breakdown(INSTALLATION, chosen.period.start, chosen.period.until, sets=False)
-    counts = by_installation.counts[:, 0]
+    found = chosen.selection.usage(chosen.period.first, chosen.period.last)
+    counts = np.bincount(found.installations, found.runs).astype(np.int64)  # of whatever version
+    counts = counts[counts > 0]
     if not len(counts):
         return RunsPerInstallation(0, [RunsBucket(first, last, 0, 0) for first, last in _RUNS], None, None)
     times = np.diff([0, *np.searchsorted(np.sort(counts), [first for first, _ in _RUNS[1:]]), len(counts)]).tolist()

@@ -8,7 +8,7 @@ compared with the one before it whether that is chosen or not.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 from django.db.models import Min
@@ -16,17 +16,16 @@ from packaging.version import InvalidVersion, Version
 from pyroaring import BitMap
 
 from analytics import breakdowns, runs
-from analytics.breakdowns import COUNTS, Breakdown
-from analytics.dimensions import ALL, DIMENSIONS, INSTALLATION
+from analytics.breakdowns import Breakdown
+from analytics.dimensions import ALL
 from analytics.models import DailyRollup
-from analytics.packing import Numbers
 from analytics.queries import chance
 from analytics.queries.chance import FALSE_ALARMS_MAX, Difference, Sums
 from analytics.queries.filters import Filter
 from analytics.queries.listing import listed, of_any
-from analytics.queries.selection import Selection, values
 from analytics.queries.totals import by_step, steps
 from analytics.runs import GAMMA
+from analytics.usage import Usage
 
 VERSION = "version"
 _TRAILING_DAYS = 7
@@ -85,7 +84,7 @@ def adoption(chosen: Filter, now: datetime) -> Adoption:
     period = chosen.period
     found = by_step(replace(chosen, selection=of_any(chosen.selection, VERSION)), VERSION, period)
     ran = {breakdowns.numbers_of(key)[1] for one in found.values() for key in one.keys.tolist()}
-    names, first_days = values(VERSION, ran), _first_days()
+    names, first_days = chosen.selection.names(VERSION, ran), _first_days()
     shown = [number for number in _in_order(names, first_days) if listed(chosen.selection, VERSION, names[number])]
     young = {number for number in shown if first_days[number] >= period.first - timedelta(days=_YOUNG_DAYS)}
     days_to_half = _days_to_half(young, first_days, now.astimezone(UTC).date() - timedelta(days=1))
@@ -218,8 +217,10 @@ def comparisons(chosen: Filter, now: datetime) -> list[Comparison]:
     commands, on which days), it cannot say.
     """
     first, until = chosen.period.first, min(chosen.period.last + timedelta(days=1), now.astimezone(UTC).date())
-    found = _by_installation(of_any(chosen.selection, VERSION), first, until)
-    names, first_days = values(VERSION, set(found)), _first_days()
+    last = until - timedelta(days=1)
+    found = dict(of_any(chosen.selection, VERSION).usage(first, last).by_version())
+    found.pop(0, None)  # those that did not say which
+    names, first_days = chosen.selection.names(VERSION, set(found)), _first_days()
     order = _in_order(names, first_days)
     enough = [number for number in order if len(found[number]) >= chance.INSTALLATIONS_MIN]
     before = dict(pairwise(enough))
@@ -252,45 +253,25 @@ def _anytime(found: Difference | None, look: int, tests: int) -> float | None:
     return chance.anytime(found.p, look=look, tests=tests) if found else None
 
 
-def _side(version: str, one: Breakdown) -> Side:
+def _side(version: str, one: Usage) -> Side:
     durations = _log_durations(one)
     succeeded = int(durations.counts.sum())
     return Side(
         version=version,
         installations=len(one),
-        runs=int(_column(one, "runs").sum()),
-        failures=int(_column(one, "failures").sum()),
+        runs=int(one.runs.sum()),
+        failures=int(one.failures.sum()),
         duration_ms=runs.bucket_ms(0) * GAMMA ** (int(durations.totals.sum()) / succeeded) if succeeded else None,
     )
 
 
-def _failures(one: Breakdown) -> Sums:
-    return chance.sums(one.keys, _column(one, "runs"), _column(one, "failures"))
+def _failures(one: Usage) -> Sums:
+    return chance.sums(one.installations, one.runs, one.failures)
 
 
-def _log_durations(one: Breakdown) -> Sums:
+def _log_durations(one: Usage) -> Sums:
     """Of successful runs, to the base GAMMA."""
-    return chance.sums(one.keys, _column(one, "runs") - _column(one, "failures"), _column(one, "log_durations"))
-
-
-def _column(one: Breakdown, name: str) -> Numbers:
-    return one.counts[:, COUNTS.index(name)]
-
-
-def _by_installation(selection: Selection, first: date, until: date) -> dict[int, Breakdown]:
-    """The installations that ran each version, from `first` to before `until`. One statement, however many versions."""
-    several: dict[int, list[Breakdown]] = {}
-    if any(selection.only.get(name) or selection.without.get(name) for name in DIMENSIONS):
-        start, end = (datetime.combine(day, time(), UTC) for day in (first, until))
-        them = selection.runs(start, end)
-        for number, places in runs.groups(them[VERSION]):
-            several[number] = [breakdowns.of(them.where(places), INSTALLATION)]
-    else:
-        rows = DailyRollup.objects.filter(dimension=VERSION, day__gte=first, day__lt=until)
-        for number, *packed in runs.binary_rows(rows.values_list("value", "part_counts", "part_durations")):
-            several.setdefault(number, []).append(breakdowns.unpacked(*packed).by(INSTALLATION))
-    found = {number: breakdowns.merged(days) for number, days in several.items()}
-    return {number: one for number, one in found.items() if len(one)}
+    return chance.sums(one.installations, one.runs - one.failures, one.log_durations)
 
 
 # -- Which versions ---------------------------------------------------------------------------------------------------

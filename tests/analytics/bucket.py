@@ -9,7 +9,16 @@ from django.conf import settings
 from django.core.files.storage import storages
 
 from analytics import rollups
-from analytics.models import DailyRollup, Event, HourlyRollup, Installation, LoadedObject, Quarantined, Value
+from analytics.models import (
+    DailyCombinations,
+    DailyRollup,
+    Event,
+    HourlyRollup,
+    Installation,
+    LoadedObject,
+    Quarantined,
+    Value,
+)
 from ingest import archive, batches
 from tests.analytics import canonical
 
@@ -74,7 +83,7 @@ def warehouse() -> dict[str, list[Any]]:
 
 def empty_warehouse() -> None:
     """Postgres with nothing in it."""
-    for model in (Event, LoadedObject, Installation, Value, HourlyRollup, DailyRollup):
+    for model in (Event, LoadedObject, Installation, Value, HourlyRollup, DailyRollup, DailyCombinations):
         model.objects.all().delete()
 
 

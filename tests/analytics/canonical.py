@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, get_type_hints
 
 from django.db import connection
 
-from analytics import breakdowns, ledger, queries, runs
+from analytics import breakdowns, combinations, ledger, queries, runs, usage
 from analytics.breakdowns import Breakdown
-from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, INSTALLATION, NUMBERED, OPTION
-from analytics.models import DailyRollup, HourlyRollup, Installation, Value
+from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, NUMBERED, OPTION
+from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, Installation, Value
+from analytics.packing import Numbers
 from analytics.queries import Filter
-from analytics.rollups import DayRow
+from analytics.rollups import CombinationsRow, DayRow
 from analytics.runs import COLUMNS
 
 # When, not what: how fresh the figures are, which an object that the ledger forgot cannot keep, and how long the oldest
@@ -91,11 +92,7 @@ def _arguments(
 
 def _breakdowns(query: Callable[..., Any]) -> list[str]:
     pairs_only = query is queries.matrix
-    return [
-        name
-        for name, breakdown in BREAKDOWNS.items()
-        if name != INSTALLATION and (len(breakdown.columns) == 2 or not pairs_only)
-    ]
+    return [name for name, breakdown in BREAKDOWNS.items() if len(breakdown.columns) == 2 or not pairs_only]
 
 
 def _plain(value: Any) -> Any:
@@ -117,8 +114,8 @@ def _plain(value: Any) -> Any:
 
 
 def rollup_rows() -> Iterator[tuple[Any, ...]]:
-    """Hours with their runs, days with their parts: values and `userId`s for numbers, which depend on the order of
-    loading; everything in an order of its own."""
+    """Hours with their runs, days with their parts and combinations: values and `userId`s for numbers, which depend on
+    the order of loading; everything in an order of its own."""
     words = _Words()
     hours = HourlyRollup.objects.order_by("hour").values_list("hour", "runs", "packed")
     for hour, count, packed in runs.binary_rows(hours):
@@ -126,6 +123,9 @@ def rollup_rows() -> Iterator[tuple[Any, ...]]:
     days = DailyRollup.objects.order_by("day").values_list(*DayRow._fields)
     for day, rows in itertools.groupby(map(DayRow._make, runs.binary_rows(days)), lambda row: row.day):
         yield from sorted((day.isoformat(), *words.of_row(row)) for row in rows)
+    alike = DailyCombinations.objects.order_by("day").values_list(*CombinationsRow._fields)
+    for day, *packed in runs.binary_rows(alike):
+        yield day.isoformat(), "combinations", words.of_combinations(*packed)
 
 
 class _Words:
@@ -138,24 +138,23 @@ class _Words:
 
     def of(self, column: str, number: int) -> Any:
         """Of a number in a column of runs, or of a breakdown's key."""
+        if column == "options":
+            return " ".join(sorted(self._values[OPTION, bit + 1] for bit in range(64) if number >> bit & 1))
         if column in NUMBERED:
             return self._values[NUMBERED[column][0], number] if number else ""
-        if column == INSTALLATION:
+        if column == "installation":
             return self._people[number] if number else ""
         return number
 
-    def of_options(self, mask: int) -> str:
-        """Their names."""
-        return " ".join(sorted(self._values[OPTION, bit + 1] for bit in range(mask.bit_length()) if mask >> bit & 1))
+    def of_columns(self, columns: Mapping[str, Numbers]) -> list[tuple[Any, ...]]:
+        """Columns of one length, row by row."""
+        words = ([self.of(name, number) for number in column.tolist()] for name, column in columns.items())
+        return list(zip(*words, strict=True))
 
     def of_runs(self, hour: datetime, packed: bytes) -> list[tuple[Any, ...]]:
         """Each run of an hour."""
         them = runs.unpacked(hour, packed)
-        columns = [
-            [self.of_options(number) if name == "options" else self.of(name, number) for number in them[name].tolist()]
-            for name in COLUMNS
-        ]
-        return sorted(zip(*columns, strict=True))
+        return sorted(self.of_columns({name: them[name] for name in COLUMNS}))
 
     def of_row(self, row: DayRow) -> tuple[Any, ...]:
         """A day's, but for the day."""
@@ -167,8 +166,33 @@ class _Words:
             row.dimension,
             value,
             plain,
+            self.of_usage(row.usage),
             self.of_breakdown(ALL, whole.by(ALL)),
             *(self.of_breakdown(name, parts.by(name)) for name in BREAKDOWNS),
+        )
+
+    def of_usage(self, packed: bytes) -> list[tuple[Any, ...]]:
+        """Who ran which version how often, and how long it took."""
+        columns = usage.unpacked(packed).columns()
+        names = ("version", "installation", "runs", "failures", "log_durations")
+        return sorted(self.of_columns(dict(zip(names, columns, strict=True))))
+
+    def of_combinations(self, *packed: bytes) -> list[tuple[Any, ...]]:
+        """Each combination: values, counts, durations, and whose with how many runs and how long these took."""
+        them = combinations.unpacked(*packed)
+        places, buckets, times = them.durations
+        users = them.users
+        assert users.runs is not None
+        assert users.log_durations is not None
+        whose = {"installation": users.installations, "runs": users.runs, "log_durations": users.log_durations}
+        return sorted(
+            (
+                values,
+                [column[place] for column in them.counts.values()],
+                self.of_columns({"bucket": buckets[places == place], "runs": times[places == place]}),
+                sorted(self.of_columns({name: column[users.places == place] for name, column in whose.items()})),
+            )
+            for place, values in enumerate(self.of_columns(them.values))
         )
 
     def of_breakdown(self, name: str, one: Breakdown) -> list[Any]:

@@ -16,16 +16,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import storages
 from django.db import connection
 
-from analytics import history, load, rollups, runs
+from analytics import combinations, history, load, rollups, runs
+from analytics.combinations import Combinations
 from analytics.faults import Kind
-from analytics.models import DailyRollup, Event, HourlyRollup, Installation, LoadedObject, Quarantined, Value
+from analytics.models import (
+    DailyCombinations,
+    DailyRollup,
+    Event,
+    HourlyRollup,
+    Installation,
+    LoadedObject,
+    Quarantined,
+    Value,
+)
 from analytics.packing import Numbers
 from analytics.runs import Runs
 from ingest import archive, batches, checks
@@ -35,7 +45,7 @@ from tests.events import KEY, event
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 DAYS = 60
-_ROLLUP_DAYS_FROM = START + timedelta(days=46)
+_ROLLUP_DAYS_FROM = START + timedelta(days=37)
 _PEOPLE = 400
 _PEOPLE_FOR_FAULTS = 40  # whose installations may be broken; none of their events is
 
@@ -111,7 +121,7 @@ def _put(number: int, received_at: datetime, events: list[dict[str, Any]], salt:
         put(f"old/{day}/{uuid.UUID(int=number)}.json", text.encode(), {})
         return
     lines = _lines(received_at, events)
-    if number % 25 == 7:
+    if number % 15 == 7:
         lines.insert(1, b"broken %d" % number)
         lines.insert(3, b'{"eventName": "broken %d"}' % number)
     marks = {"origin": "simulate"} if number % 20 == 4 else {}
@@ -652,11 +662,17 @@ def _altered_day(name: str, change: Callable[[DailyRollup], dict[str, Any]]) -> 
 
 def _of_other_runs(row: DailyRollup, name: str, change: Callable[[Numbers], Numbers], *columns: str) -> dict[str, Any]:
     """These columns of the row, as they would be if the day's runs had other numbers in this one of theirs."""
-    start = datetime(row.day.year, row.day.month, row.day.day, tzinfo=UTC)
-    them = runs.together(runs.stored(start, start + timedelta(days=1)))
-    others = Runs({**them.columns, name: change(them[name].astype("int64"))})
+    others = _other_runs(row.day, name, change)
     (found,) = [one for one in rollups.day_rows(row.day, others) if one[1:3] == (row.dimension, row.value)]
     return {column: getattr(found, column) for column in columns}
+
+
+def _other_runs(day: date, name: str, change: Callable[[Numbers], Numbers]) -> Combinations:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    hours = HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1))
+    whole = hours.exclude(packed=b"garbled")  # by hour_garbled
+    them = runs.together(runs.unpacked(row.hour, bytes(row.packed)) for row in whole)
+    return combinations.of(Runs({**them.columns, name: change(them[name].astype("int64"))}))
 
 
 _altered_day("day_runs_altered", lambda row: {"runs": row.runs + 1})
@@ -675,6 +691,9 @@ _altered_day(
     "day_part_set_altered",
     lambda row: _of_other_runs(row, "installation", lambda one: one + 999, "part_installations"),
 )
+_altered_day("day_usage_altered", lambda row: _of_other_runs(row, "bucket", lambda one: one + 7, "usage"))
+_altered_day("day_usage_of_others", lambda row: _of_other_runs(row, "installation", lambda one: one + 999, "usage"))
+_altered_day("day_usage_garbled", lambda row: {"usage": b"garbled"})
 _altered_day("day_value_altered", lambda row: {"value": 9999})
 
 
@@ -692,6 +711,52 @@ def day_row_added(planter: Planter) -> _Found:
     row.pk, row.value = None, 9999
     row.save(force_insert=True)
     return Kind.WRONG_DAY, f"day {day}"
+
+
+# In the combinations of days alone.
+
+
+def _combinations(planter: Planter, change: Callable[[date], dict[str, Any]]) -> _Found:
+    day = planter.day()
+    DailyCombinations.objects.filter(day=day).update(**change(day))
+    return Kind.WRONG_DAY, f"day {day}"
+
+
+def _altered_combinations(column: str, name: str, change: Callable[[Numbers], Numbers]) -> None:
+    """This column of the row, as it would be if the day's runs had other numbers in that one of theirs."""
+
+    def altered(day: date) -> dict[str, Any]:
+        row = rollups.combinations_row(day, _other_runs(day, name, change))
+        return {column: getattr(row, column)}
+
+    FAULTS[f"combinations_{column}_of_other_{name}"] = lambda planter: _combinations(planter, altered)
+
+
+_altered_combinations("counts", "command", lambda one: one % 4 + 1)
+_altered_combinations("counts", "prompt_tokens", lambda one: one + 1)
+_altered_combinations("durations", "bucket", lambda one: one + 60_000)
+_altered_combinations("installations", "installation", lambda one: one + 999)
+_altered_combinations("usage", "bucket", lambda one: one + 7)
+
+
+@_fault
+def combinations_garbled(planter: Planter) -> _Found:
+    return _combinations(planter, lambda day: {"counts": b"garbled"})
+
+
+@_fault
+def combinations_removed(planter: Planter) -> _Found:
+    day = planter.day()
+    DailyCombinations.objects.filter(day=day).delete()
+    return Kind.WRONG_DAY, f"day {day}"
+
+
+@_fault
+def combinations_of_a_foreign_day(planter: Planter) -> _Found:
+    row = DailyCombinations.objects.order_by("day")[0]
+    row.day = START.date() - timedelta(days=planter.dice.randrange(500, 900))
+    row.save(force_insert=True)
+    return Kind.WRONG_DAY, f"day {row.day}"
 
 
 # In the values alone: the name is of the number that the rollups have.
@@ -787,6 +852,7 @@ def installation_removed(planter: Planter) -> _Found:
 _FEW = {
     "row_of_a_broken_object": 1,
     "day_": 1,
+    "combinations_": 1,
     "value_": 1,
     "resent_": 8,
     "ledger_row_of_copies": 8,

@@ -133,5 +133,5 @@ def test_errors_take_as_many_statements_for_many_as_for_few(django_assert_num_qu
     for names in (["FileError"], ["NetworkError", "ModelError", "OtherError"]):
         record([failed(NOON, name) for name in names])
         # What types and versions are called, their days, the portal's first; rollups are read beside Django's cursor.
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(3):
             queries.errors(of(), NOON)

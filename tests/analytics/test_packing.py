@@ -21,6 +21,14 @@ def test_pack_does_not_depend_on_the_type(kind: type) -> None:
     assert packing.pack([np.array([0, 1, 1], kind)]) == packing.pack([np.array([0, 1, 1], np.int16)])
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**31)), max_size=50))
+def test_from_steps_answers_the_numbers_that_took_them(pairs: list[tuple[int, int]]) -> None:
+    groups, numbers = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    steps = packing.steps(groups, numbers)
+    assert steps.min(initial=0) >= 0
+    assert packing.from_steps(groups, packing.unpack(packing.pack([steps]))[0]).tolist() == numbers.tolist()
+
+
 def test_threads_pack_and_unpack_side_by_side() -> None:
     columns = [[np.arange(start, start + 5_000) % 997] for start in range(8)]
 

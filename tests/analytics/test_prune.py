@@ -18,8 +18,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from analytics import ledger, load, prune, queries, rollups, tasks, warehouse
-from analytics.dimensions import BREAKDOWNS, INSTALLATION
+from analytics.dimensions import BREAKDOWNS
 from analytics.models import (
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -60,7 +61,7 @@ def frozen() -> list[list[Any]]:
     """Every row that must outlive its events."""
     return [
         [*binary_rows(model.objects.order_by("pk").values_list())]
-        for model in (HourlyRollup, DailyRollup, Value, Installation, Quarantined)
+        for model in (HourlyRollup, DailyRollup, DailyCombinations, Value, Installation, Quarantined)
     ]
 
 
@@ -73,7 +74,7 @@ def figures() -> list[Any]:
         for only in ({}, {"command": {"repo"}}, {"command": {"repo"}, "model": {"gpt-4.1"}}):
             chosen = Filter(period, selection=Selection(only))
             found += [queries.totals(chosen, NOON), queries.series(chosen, NOON)]
-            found += [queries.parts(chosen, NOON, by) for by in BREAKDOWNS if by != INSTALLATION]
+            found += [queries.parts(chosen, NOON, by) for by in BREAKDOWNS]
     return found
 
 
@@ -232,7 +233,7 @@ def test_event_for_a_frozen_hour_is_loaded_not_counted_and_pruned_next(caplog: p
     before = figures(), frozen()[:3]
     put(at(LONG_AGO + timedelta(minutes=5)), name="b")
     load_all()
-    assert "figures leave them out" in caplog.text
+    assert "what came late is left out of figures" in caplog.text
     assert (figures(), frozen()[:3]) == before
     assert Event.objects.count() == 1
     assert prune.prune(OLD, NOON) == Pruned(events=1, days=1)

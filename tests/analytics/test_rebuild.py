@@ -26,6 +26,7 @@ from analytics import history, load, prune, queries, rebuild, rollups, swap, war
 from analytics.models import (
     Annotation,
     BooksReading,
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -210,6 +211,7 @@ def test_rebuild_heals_what_was_damaged(loaded: tuple[str, dict[str, str]]) -> N
     Event.objects.filter(pk__in=Event.objects.values("pk")[:7]).delete()
     Event.objects.exclude(duration_ms=None).update(command="altered")
     DailyRollup.objects.update(runs=1)
+    DailyCombinations.objects.update(counts=b"garbled")
     HourlyRollup.objects.update(packed=b"garbled")
     Value.objects.update(number=F("number") + 100)
     Installation.objects.update(first_seen=None)
@@ -229,7 +231,7 @@ def test_rebuild_keeps_when_an_object_was_loaded(loaded: tuple[str, dict[str, st
 
 
 def test_rebuild_fills_an_empty_database(loaded: tuple[str, dict[str, str]]) -> None:
-    for model in (Event, LoadedObject, Installation, Value, HourlyRollup, DailyRollup):
+    for model in (Event, LoadedObject, Installation, Value, HourlyRollup, DailyRollup, DailyCombinations):
         model._base_manager.all().delete()
     rebuilt = rebuild.run()
     assert rebuilt.new_objects == rebuilt.objects == LoadedObject.objects.count()
@@ -272,6 +274,7 @@ def test_rebuild_has_the_figures_of_pruned_days_again(loaded: tuple[str, dict[st
     before = everything()
     HourlyRollup.objects.all().delete()
     DailyRollup.objects.all().delete()
+    DailyCombinations.objects.all().delete()
     Installation.objects.update(first_seen=None, last_seen=None)
     rebuild.run()
     assert everything() == before

@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analytics import breakdowns, load, rollups, runs
+from analytics import breakdowns, combinations, load, rollups, runs, usage
 from analytics.breakdowns import COUNTS, Breakdown
+from analytics.combinations import Combinations
 from analytics.dimensions import ALL, BREAKDOWNS
 from analytics.models import (
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -48,7 +51,7 @@ def hour_runs(hour: datetime = NOON) -> Runs:
 
 def part(by: str = ALL, *values: str) -> dict[str, Any]:
     """Counts of a part of the day: all of it, or that of one of BREAKDOWNS with these values; and who it is of."""
-    _, _, _, _, *several = next(row for row in rows() if row[:2] == (TODAY.isoformat(), "total"))
+    _, _, _, _, _, *several = next(row for row in rows() if row[:2] == (TODAY.isoformat(), "total"))
     parts = dict(zip((ALL, *BREAKDOWNS), several, strict=True))[by]
     ((counts, users),) = [(counts, users) for of, counts, _, users in parts if of == list(values)]
     return dict(zip(COUNTS, counts, strict=True)) | {"installations": len(users)}
@@ -223,6 +226,7 @@ def test_refresh_removes_the_rows_of_an_hour_whose_events_are_gone() -> None:
     rollups.refresh()
     assert not HourlyRollup.objects.exists()
     assert not DailyRollup.objects.exists()
+    assert not DailyCombinations.objects.exists()
 
 
 def test_refresh_leaves_frozen_hours_as_they_are() -> None:
@@ -232,6 +236,20 @@ def test_refresh_leaves_frozen_hours_as_they_are() -> None:
     Event.objects.filter(occurred_at__lt=datetime(2026, 11, 21, tzinfo=UTC)).delete()
     load_lines(line(timestamp="2026-11-20T10:30:00Z"))
     assert rows() == before
+    assert not TouchedHour.objects.exists()
+
+
+def test_refresh_makes_days_anew_of_frozen_hours() -> None:
+    load_lines(line(timestamp="2026-11-20T10:00:00Z"), line(timestamp="2026-11-20T11:00:00Z", userId=ALICE), line())
+    before, person = rows(), seen(ALICE)
+    LoadProgress.objects.update_or_create(pk=1, defaults={"pruned_before": datetime(2026, 11, 21, tzinfo=UTC)})
+    Event.objects.filter(occurred_at__lt=datetime(2026, 11, 21, tzinfo=UTC)).delete()
+    DailyRollup.objects.all().delete()
+    DailyCombinations.objects.all().delete()
+    TouchedHour.objects.bulk_create(TouchedHour(hour=row.hour) for row in HourlyRollup.objects.all())
+    assert rollups.refresh() == 1
+    assert rows() == before
+    assert seen(ALICE) == person
     assert not TouchedHour.objects.exists()
 
 
@@ -293,21 +311,20 @@ def test_refresh_moves_days_with_an_earlier_copy_of_an_event() -> None:
 
 
 def of_all() -> Breakdown:
-    return breakdowns.of(hour_runs(), ALL)
+    return combinations.breakdown(hour_runs(), ALL)
 
 
 def test_percentile_is_within_its_accuracy() -> None:
     durations = [1, 7, 150, 1_200, 11_600, 300_000, 86_400_000, 366 * 86_400_000]
     load_lines(*(line(duration=duration) for duration in durations))
-    histogram = of_all().histogram(0)
+    found = of_all()
     for rank, duration in enumerate(durations, start=1):
-        found = breakdowns.percentile_ms(histogram, rank / len(durations))
-        assert found == pytest.approx(duration, rel=runs.ACCURACY + 1e-9)
+        assert found.percentiles_ms(rank / len(durations)) == [pytest.approx(duration, rel=runs.ACCURACY + 1e-9)]
 
 
 def test_percentile_leaves_out_failures_and_needs_a_run() -> None:
     load_lines(line(duration=5, hasError=True))
-    assert breakdowns.percentile_ms(of_all().histogram(0), 0.5) is None
+    assert of_all().percentiles_ms(0.5) == [None]
 
 
 # -- In a form that merges --------------------------------------------------------------------------------------------
@@ -322,10 +339,134 @@ def test_merged_days_are_the_breakdown_of_all_their_runs() -> None:
         )
     )
     every = runs.together(runs.stored(NOON - timedelta(days=9), NOON))
-    days = [breakdowns.of(them, "command") for _, them in every.by_day()]
-    merged, whole = breakdowns.merged(days), breakdowns.of(every, "command")
+    days = [combinations.breakdown(them, "command") for _, them in every.by_day()]
     assert len(days) == 3
-    assert np.array_equal(merged.keys, whole.keys)
-    assert np.array_equal(merged.counts, whole.counts)
-    assert all(map(np.array_equal, merged.durations, whole.durations))
-    assert list(merged.sets) == list(whole.sets)
+    assert_same(breakdowns.merged(days), combinations.breakdown(every, "command"))
+
+
+def assert_same(one: Breakdown, other: Breakdown) -> None:
+    assert np.array_equal(one.keys, other.keys)
+    assert np.array_equal(one.counts, other.counts)
+    assert all(map(np.array_equal, one.durations, other.durations))
+    assert list(one.sets) == list(other.sets)
+    assert list(one.sizes) == list(other.sizes)
+
+
+# -- Combinations -----------------------------------------------------------------------------------------------------
+
+
+def a_days_lines() -> list[bytes]:
+    """Runs of a day in several hours, some of them alike."""
+    dice = random.Random(7)
+    failed = [dice.random() < 0.3 for _ in range(80)]
+    return [
+        line(
+            userId=dice.choice([ALICE, BOB, "anonymous_opt_out"]),
+            timestamp=(NOON - timedelta(minutes=dice.randrange(600))).isoformat(),
+            toolVersion=dice.choice(["0.64.0", "0.65.0"]),
+            command=dice.choice(["repo", "ask"]),
+            model=dice.choice([None, "gpt-5"]),
+            options=dice.choice([{}, {"debug": True}, {"debug": True, "maxTokens": 500}]),
+            duration=dice.randrange(1, 3000),
+            hasError=fails,
+            errorType="FileError" if fails else None,
+        )
+        for fails in failed
+    ]
+
+
+def day_runs() -> Runs:
+    return runs.together(runs.stored(NOON - timedelta(hours=12), NOON + timedelta(hours=12)))
+
+
+def stored() -> Combinations:
+    row = DailyCombinations.objects.get()
+    return combinations.unpacked(bytes(row.counts), bytes(row.durations), bytes(row.installations), bytes(row.usage))
+
+
+def shuffled(them: Runs) -> Runs:
+    return them.where(np.random.default_rng(1).permutation(len(them)))
+
+
+def test_combinations_are_broken_down_as_the_days_runs() -> None:
+    load_lines(*a_days_lines())
+    them, every = stored(), day_runs()
+    assert len(HourlyRollup.objects.all()) > 5 < len(them) < len(every)
+    for name in (ALL, *BREAKDOWNS):
+        assert_same(them.breakdown(name), combinations.breakdown(every, name))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 99])
+def test_combinations_that_a_filter_leaves_are_broken_down_as_its_runs(number: int) -> None:
+    load_lines(*a_days_lines())
+    them, every = stored(), day_runs()
+    for column in ("command", "version", "model", "who"):
+        some, their_runs = them.where(them.values[column] == number), every.where(every[column] == number)
+        for name in (ALL, *BREAKDOWNS):
+            assert_same(some.breakdown(name), combinations.breakdown(their_runs, name))
+        assert some.usage().packed() == combinations.of(their_runs).usage().packed()
+
+
+def test_combinations_count_what_the_runs_say() -> None:
+    """Held against a recount that knows nothing of combinations."""
+    load_lines(*a_days_lines())
+    every = day_runs()
+    found = stored().breakdown("command_model")
+    pairs = [*zip(every["command"].tolist(), every["model"].tolist(), every["failed"].tolist(), strict=True)]
+    assert dict(zip(map(breakdowns.numbers_of, found.keys.tolist()), found.counts[:, :2].tolist(), strict=True)) == {
+        pair: [sum(one[:2] == pair for one in pairs), sum(one == (*pair, 1) for one in pairs)]
+        for pair in {one[:2] for one in pairs if one[0] and one[1]}
+    }
+
+
+def test_usage_is_a_recount_of_the_runs() -> None:
+    load_lines(*a_days_lines())
+    every, ran = day_runs(), Counter[tuple[int, int]]()
+    failed, log_durations = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+    names = ("version", "installation", "failed", "bucket")
+    for version, installation, fails, bucket_ in zip(*(every[name].tolist() for name in names), strict=True):
+        if installation:
+            ran[version, installation] += 1
+            failed[version, installation] += fails
+            log_durations[version, installation] += bucket_ * (1 - fails)
+    assert len(ran) == 4
+    expected = [(*who, ran[who], failed[who], log_durations[who]) for who in sorted(ran)]
+    row = DailyRollup.objects.get(dimension="total")
+    for found in (stored().usage(), usage.unpacked(bytes(row.usage)), combinations.of(every).usage()):
+        assert [*zip(*(column.tolist() for column in found.columns()), strict=True)] == expected
+    of_each = dict(DailyRollup.objects.filter(dimension="version").values_list("value", "usage"))
+    for version, packed in of_each.items():
+        found = usage.unpacked(bytes(packed))
+        rows_ = [*zip(*(column.tolist() for column in found.columns()), strict=True)]
+        assert rows_ == [one for one in expected if one[0] == version]
+    together = usage.together(usage.unpacked(bytes(packed)) for packed in of_each.values())
+    assert together.packed() == bytes(row.usage)
+
+
+def test_packed_is_the_same_for_runs_in_any_order() -> None:
+    load_lines(*a_days_lines())
+    row, of_day = DailyCombinations.objects.get(), list(rollups.day_rows(TODAY, combinations.of(day_runs())))
+    other = combinations.of(shuffled(day_runs()))
+    assert tuple(map(bytes, (row.counts, row.durations, row.installations, row.usage))) == other.packed()
+    assert list(rollups.day_rows(TODAY, other)) == of_day
+
+
+def test_unpacked_is_what_was_packed() -> None:
+    load_lines(*a_days_lines())
+    them = combinations.of(day_runs())
+    found = combinations.unpacked(*them.packed())
+    assert found.packed() == them.packed() == stored().packed()
+    assert found.usage().packed() == them.usage().packed() == usage.unpacked(them.usage().packed()).packed()
+    several = [them.breakdown(name) for name in BREAKDOWNS]
+    apart = breakdowns.unpacked(*breakdowns.packed(several))
+    for name, one in zip(BREAKDOWNS, several, strict=True):
+        assert_same(apart.by(name), one)
+    assert breakdowns.packed([apart.by(name) for name in BREAKDOWNS]) == breakdowns.packed(several)
+
+
+def test_unpacked_without_usage_is_broken_down_all_the_same() -> None:
+    load_lines(*a_days_lines())
+    them = combinations.of(day_runs())
+    some = combinations.unpacked(*them.packed()[:3])
+    chosen = them.values["command"] == 1
+    assert_same(some.where(chosen).breakdown("version"), them.where(chosen).breakdown("version"))

@@ -6,18 +6,25 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from io import StringIO
 
+import numpy as np
 import pytest
+import zstandard
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from vibetel_client import contract
 
-from analytics import evidence, history, load, prune, rollups, tasks, verify
+from analytics import combinations, evidence, history, load, packing, prune, rollups, tasks, usage, verify
+from analytics.combinations import Combinations
 from analytics.examine import Entry
 from analytics.models import (
+    DailyCombinations,
     DailyRollup,
     Event,
     HourlyRollup,
@@ -41,7 +48,7 @@ pytestmark = [
 
 SEED = int(os.environ.get("VERIFY_SEED", "1"))
 OBJECTS = int(os.environ.get("VERIFY_OBJECTS", "300"))
-COUNT = int(os.environ.get("VERIFY_FAULTS", "100"))
+COUNT = int(os.environ.get("VERIFY_FAULTS", "110"))
 
 # What only reading every object tells: rows and metadata of which nothing but their content is wrong.
 DEEP_ONLY = {
@@ -318,6 +325,100 @@ def test_verify_says_what_is_wrong_in_a_day() -> None:
     assert (fault.name, fault.detail) == ("day 2026-11-22", "total: its command ask is missing")
 
 
+def day_details() -> list[str]:
+    """Of the only day."""
+    listed = verify.verify(verify.shallow).faults.listed()
+    assert {fault.name for fault in listed} <= {"day 2026-11-22"}
+    return [fault.detail for fault in listed]
+
+
+def test_verify_says_what_is_wrong_in_the_usage_of_a_day() -> None:
+    put(line(), line())
+    load_all()
+    row = DailyRollup.objects.get(dimension="total")
+    found = usage.unpacked(bytes(row.usage))
+    for changes, detail in (
+        ({"runs": found.runs + 4}, "runs 5, by the hours 1"),
+        ({"versions": found.versions * 0}, "version none, by the hours 0.64.0"),
+        ({"installations": found.installations + 7}, "other installations"),
+    ):
+        DailyRollup.objects.filter(pk=row.pk).update(usage=replace(found, **changes).packed())
+        assert day_details() == [f"total: usage: {detail}"]
+    three_bytes_wide = zstandard.ZstdCompressor().compress(b"\1\0\0\0\3\0\0\0")
+    for garbled in (b"garbled", three_bytes_wide, packing.pack([found.runs])):
+        DailyRollup.objects.filter(pk=row.pk).update(usage=garbled)
+        assert day_details() == ["total: usage: cannot be read"]
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (lambda them: with_value(them, "command", 3, 1), "counts: command plan, by the hours repo"),
+        (
+            lambda them: with_value(them, "options", 0, 1),
+            f"counts: options {contract.OPTIONS[0].name}, by the hours none",
+        ),
+        (lambda them: them.where(them.values["command"] == 2), "counts: entries 1, by the hours 2"),
+    ],
+    ids=["value", "options", "lost"],
+)
+def test_verify_says_what_is_wrong_in_the_combinations_of_a_day(
+    change: Callable[[Combinations], Combinations], detail: str
+) -> None:
+    put(line(command="ask"), line(command="repo"), line(OLD, timestamp=OLD.isoformat(), command="plan"))
+    load_all()
+    row = DailyCombinations.objects.get(day=NOON.date())
+    them = combinations.unpacked(bytes(row.counts), bytes(row.durations), bytes(row.installations), bytes(row.usage))
+    changed = rollups.combinations_row(row.day, change(them))
+    assert changed
+    DailyCombinations.objects.filter(day=row.day).update(**changed._asdict())
+    assert day_details() == [f"combinations: {detail}"]
+
+
+def with_value(them: Combinations, name: str, number: int, other: int) -> Combinations:
+    """Those with this number in a column have another."""
+    column = them.values[name].copy()
+    column[column == number] = other
+    return replace(them, values={**them.values, name: column})
+
+
+def test_verify_misses_combinations_and_finds_those_of_no_day() -> None:
+    put(line())
+    load_all()
+    DailyCombinations.objects.update(day=date(2026, 11, 21))
+    report = verify.verify(verify.shallow)
+    assert {fault.name: fault.detail for fault in report.faults.listed()} == {
+        "day 2026-11-21": "combinations: a row without runs",
+        "day 2026-11-22": "combinations: no row",
+    }
+
+
+def test_verify_finds_what_no_part_of_a_day_has() -> None:
+    put(line())
+    load_all()
+    row = DailyRollup.objects.get(dimension="total")
+    [steps] = packing.unpack(bytes(row.part_installations))
+    row.part_installations = packing.pack([np.append(steps, 7)])
+    row.save()
+    entries = len(steps)
+    assert day_details() == [f"total: part_installations: entries {entries + 1}, by the hours {entries}"]
+
+
+def test_verify_bears_what_another_version_compressed() -> None:
+    put(line(), line())
+    load_all()
+    for model in (DailyRollup, DailyCombinations):
+        row = model.objects.first()
+        assert row
+        raw = zstandard.ZstdDecompressor().decompress(bytes(row.usage))
+        other = zstandard.ZstdCompressor(level=19, write_checksum=True).compress(raw)
+        assert packing.unpack(other)
+        assert other != bytes(row.usage)
+        row.usage = other
+        row.save()
+    assert day_details() == []
+
+
 def test_verify_finds_a_day_on_which_nobody_was_seen() -> None:
     put(line(timestamp="2026-11-20T10:00:00Z"))
     load_all()
@@ -390,6 +491,9 @@ def test_verify_holds_pruned_days_against_their_hours() -> None:
     load_all()
     prune_old()
     DailyRollup.objects.filter(day=OLD.date(), dimension="total").update(runs=2)
+    DailyCombinations.objects.filter(day=OLD.date()).update(counts=b"garbled")
+    (fault,) = verify.verify(verify.shallow).faults.listed()
+    assert fault.detail == "total: runs 2, by the hours 1 (and 1 more rows)"
     assert found(verify.verify(verify.shallow)) == {Planted("wrong_day", f"day {OLD.date()}")}
 
 

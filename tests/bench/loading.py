@@ -108,13 +108,14 @@ def _looking() -> subprocess.CompletedProcess[str]:
 def _sizes(connection: psycopg.Connection) -> tuple[int, int, float, float]:
     """Rows of events and of rollups, and the megabytes of both with their indexes: rollups first."""
     (events,) = connection.execute("SELECT count(*) FROM analytics_event").fetchone() or (0,)
-    (rollups,) = connection.execute(
-        "SELECT (SELECT count(*) FROM analytics_hourlyrollup) + (SELECT count(*) FROM analytics_dailyrollup)"
-    ).fetchone() or (0,)
-    rollup_mb, events_mb = connection.execute(
-        "SELECT (pg_total_relation_size('analytics_hourlyrollup') + pg_total_relation_size('analytics_dailyrollup'))"
-        " / 1e6, pg_total_relation_size('analytics_event') / 1e6"
-    ).fetchone() or (0, 0)
+    tables = ("analytics_hourlyrollup", "analytics_dailyrollup", "analytics_dailycombinations")
+    rollups = rollup_mb = 0
+    for table in tables:
+        count, megabytes = connection.execute(
+            f"SELECT count(*), pg_total_relation_size('{table}') / 1e6 FROM {table}"
+        ).fetchone() or (0, 0)
+        rollups, rollup_mb = rollups + count, rollup_mb + megabytes
+    (events_mb,) = connection.execute("SELECT pg_total_relation_size('analytics_event') / 1e6").fetchone() or (0,)
     return events, rollups, float(rollup_mb), float(events_mb)
 
 
