@@ -184,11 +184,14 @@ class PortalGroupAdmin(GroupAdmin):
 
     list_display = ("name", "means")
     sortable_by = ("name",)
+    filter_horizontal = ()
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
-        """Permissions that something in the portal asks for: those of the role that has them all."""
+        """Permissions that something in the portal asks for, to be ticked: those of the role that has them all."""
+        kwargs["widget"] = forms.CheckboxSelectMultiple
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         field.queryset = roles.permissions(Permission.objects, roles.ADMINISTRATOR)
+        field.help_text = ""
         return field
 
     @admin.display(description="may do")
@@ -220,6 +223,7 @@ def _is_role(group: Group | None) -> bool:
 class TokenAdmin(BaseTokenAdmin):
     """Tokens of the stats API. The key is on the page of the one token, and nowhere else."""
 
+    heading = "API tokens"
     list_display = ("user", "made")
     list_filter = ()
     fields = ("user", "key", "made")
@@ -260,6 +264,7 @@ _DONE = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 class AuditLogAdmin(ReadOnly):
     """Who changed what in the admin, the newest first."""
 
+    heading = "Audit log"
     list_display = ("time", "who", "action", "kind", "which", "what")
     list_display_links = None
     list_select_related = ("user", "content_type")

@@ -1,9 +1,8 @@
 """The admin: the dashboards, read-only lists of what the loader and verify.py wrote, releases and annotations.
 
-Accounts, groups, tokens and the audit log: accounts.py.
+Accounts, groups, tokens and the audit log: accounts.py. Events: events.py.
 """
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,115 +14,17 @@ from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat, truncatechars
-from django.urls import URLPattern, URLResolver, path, reverse
-from django.utils import timezone
+from django.urls import URLPattern, URLResolver, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.text import capfirst
 from rest_framework.authtoken.models import TokenProxy
 
-from analytics import queries, roles
+from analytics import roles
 from analytics.dashboards import data_quality, payload, urls, wording
 from analytics.dashboards.urls import Entry
-from analytics.export import FORMS
-from analytics.export_views import EventsDownload
-from analytics.lists import BoundedPaginator, ReadOnly, count, day, flag, in_viewers_zone, moment
+from analytics.events import EventAdmin
+from analytics.lists import BoundedPaginator, ReadOnly, count, day, heading, in_viewers_zone, moment
 from analytics.models import Annotation, Event, LoadedObject, Quarantined, Release, Verification
-
-
-class EventAdmin(ReadOnly):
-    """The newest events, and downloads. Only its id finds a single one: there is no index on anything else."""
-
-    list_display = (
-        "occurred",
-        "command",
-        "tool_version",
-        "model",
-        "duration",
-        "outcome",
-        "installation_beginning",
-    )
-    list_select_related = ("installation",)
-    ordering = ("-occurred_at",)
-    sortable_by = ("occurred",)
-    search_fields = ("event_id",)
-    fieldsets = (
-        ("Run", {"fields": ("command", "tool_version", "duration", "failed", "error_type", "options")}),
-        ("Event", {"fields": ("event_id", "event_name", "occurred", "received", "server_clock", "session_id")}),
-        (
-            "Models",
-            {"fields": ("provider", "model", "file_provider", "file_model", "thinking_provider", "thinking_model")},
-        ),
-        ("Environment", {"fields": ("os", "python_version", "in_ci", "agent", "at_terminal", "lost_count")}),
-        ("Tokens", {"fields": ("context_tokens", "prompt_tokens", "completion_tokens")}),
-        ("Installation", {"fields": ("installation", "placeholder")}),
-        ("Archive", {"fields": ("source_object", "source_line")}),
-    )
-    readonly_fields = (
-        "duration",
-        "occurred",
-        "received",
-        "server_clock",
-        "failed",
-        "in_ci",
-        "at_terminal",
-    )
-
-    occurred = moment("occurred_at", label="occurred")
-    received = moment("received_at", label="received")
-    failed, server_clock = flag("has_error"), flag("clock_is_server")
-    in_ci, at_terminal = flag("ci"), flag("interactive")
-
-    def get_urls(self) -> list[URLPattern]:
-        """Django's, and the download's."""
-        download = self.admin_site.admin_view(EventsDownload.as_view())
-        return [path("download/", download, name="analytics_event_download"), *super().get_urls()]
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, with what there is to download."""
-        periods = {name: f"the last {days} days" for name, days in queries.PERIOD_DAYS.items()} | {"today": "today"}
-        downloads = {"periods": periods, "period": queries.DEFAULT_PERIOD, "forms": FORMS}
-        return super().changelist_view(request, {"downloads": downloads, **(extra_context or {})})
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
-    ) -> tuple[QuerySet[Event], bool]:
-        """The event of that id, or nothing."""
-        if not search_term:
-            return queryset, False
-        try:
-            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
-        except ValueError:
-            return queryset.none(), False
-
-    @property
-    def search_help_text(self) -> str:  # type: ignore[override]  # Django has it the same for everybody
-        """With the zone of the times."""
-        return (
-            f"By the whole id of an event. Times are those of {timezone.get_current_timezone_name()}; the list holds "
-            f"the newest {BoundedPaginator.LIMIT:,}. A twin reports the error of a run that is an event of its own."
-        )
-
-    @admin.display(description="duration")
-    def duration(self, event: Event) -> str:
-        """As people read it."""
-        return wording.duration(event.duration_ms)
-
-    @admin.display(description="result")
-    def outcome(self, event: Event) -> SafeString | str:
-        """The error type of a run that failed, as the rollups count it; of one that succeeded, that."""
-        if event.duration_ms is None:
-            return f"twin: {event.error_type or 'error'}"
-        if not event.has_error:
-            return "ok"
-        return format_html('<span class="failed">{}</span>', event.error_type or "failed")
-
-    @admin.display(description="installation")
-    def installation_beginning(self, event: Event) -> SafeString | str:
-        """The beginning of the id: enough to see what belongs together."""
-        if event.installation is None:
-            return event.placeholder
-        return format_html("<code>{}</code>", str(event.installation.user_id)[:8])
 
 
 class LoadedObjectAdmin(ReadOnly):
@@ -319,12 +220,12 @@ _LISTS: dict[str, Sequence[tuple[type[Model], str]]] = {
         (Verification, "verification"),
     ),
     "Manage": (
-        (Release, "verification"),
-        (Annotation, "verification"),
+        (Release, "releases"),
+        (Annotation, "annotations"),
         (User, "accounts"),
         (Group, "groups"),
-        (TokenProxy, "verification"),
-        (LogEntry, "archive"),
+        (TokenProxy, "keys"),
+        (LogEntry, "audit"),
     ),
 }
 
@@ -367,7 +268,7 @@ class PortalSite(admin.AdminSite):
             sections.append(Section("Dashboards", urls.entries(self, request)))
         for title, lists in _LISTS.items():
             pages = [
-                _page(request, model, icon, takes_filter=getattr(self._registry[model], "takes_filter", False))
+                _page(request, self._registry[model], icon)
                 for model, icon in lists
                 if self._registry[model].has_view_permission(request)
             ]
@@ -376,9 +277,8 @@ class PortalSite(admin.AdminSite):
         return sections
 
 
-def _page(request: HttpRequest, model: type[Model], icon: str, *, takes_filter: bool) -> Entry:
+def _page(request: HttpRequest, shown: "admin.ModelAdmin[Any]", icon: str) -> Entry:
     """Named as the list's own heading. A list whose admin `takes_filter` is given that of the page that is shown."""
-    label = "Audit log" if model is LogEntry else capfirst(str(model._meta.verbose_name_plural))
-    url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    carried = urls.carried(request) if takes_filter else ""
-    return Entry(label, icon, url + carried, request.path.startswith(url))
+    url = reverse(f"admin:{shown.opts.app_label}_{shown.opts.model_name}_changelist")
+    carried = urls.carried(request) if getattr(shown, "takes_filter", False) else ""
+    return Entry(heading(shown), icon, url + carried, request.path.startswith(url))

@@ -51,6 +51,7 @@ QUESTIONS: Mapping[str, Callable[..., object]] = {
     "options": queries.options,
     "tree": queries.tree,
     "excluded": queries.excluded,
+    "durations": queries.durations,
 }
 
 

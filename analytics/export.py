@@ -96,9 +96,9 @@ def pruned_before(chosen: Filter) -> datetime | None:
 
 def count(chosen: Filter, *, runs_only: bool = False) -> int:
     """How many events it will be."""
-    where, parameters = _where(chosen, runs_only)
+    condition, parameters = where(chosen, runs_only=runs_only)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM analytics_event WHERE {where}", parameters)  # noqa: S608
+        cursor.execute(f"SELECT count(*) FROM analytics_event WHERE {condition}", parameters)  # noqa: S608
         (events,) = cursor.fetchone()
     return int(events)
 
@@ -119,18 +119,21 @@ def pieces(
 _HOW_SHOWN = {"compare", "interval", "metric", "sort"}
 
 
-def _where(chosen: Filter, runs_only: bool) -> tuple[str, dict[str, Any]]:
-    """As the rollups count: a dimension's value is what dimensions.py says, whatever the column holds."""
-    conditions = ["occurred_at >= %(start)s AND occurred_at < %(until)s"]
-    parameters: dict[str, Any] = {"start": chosen.period.start, "until": chosen.period.until}
+def where(chosen: Filter, *, runs_only: bool = False) -> tuple[str, list[Any]]:
+    """A condition on analytics_event, in SQL, and its parameters in their order.
+
+    As the rollups count: a dimension's value is what dimensions.py says, whatever the column holds.
+    """
+    conditions = ["occurred_at >= %s AND occurred_at < %s"]
+    parameters: list[Any] = [chosen.period.start, chosen.period.until]
     for name, value in DIMENSIONS.items():
         if only := chosen.selection.only.get(name):
-            conditions.append(f"(({value}) = ANY(%({name})s){f' OR ({value}) IS NULL' if NONE in only else ''})")
-            parameters[name] = sorted(only)
+            conditions.append(f"(({value}) = ANY(%s){f' OR ({value}) IS NULL' if NONE in only else ''})")
+            parameters.append(sorted(only))
         if without := chosen.selection.without.get(name):
             unless = "AND ({}) IS NOT NULL" if NONE in without else "OR ({}) IS NULL"
-            conditions.append(f"(({value}) <> ALL(%({name}__not)s) {unless.format(value)})")
-            parameters[f"{name}__not"] = sorted(without)
+            conditions.append(f"(({value}) <> ALL(%s) {unless.format(value)})")
+            parameters.append(sorted(without))
     if runs_only:
         conditions.append("duration_ms IS NOT NULL")
     return " AND ".join(conditions), parameters
@@ -140,7 +143,7 @@ class _Rows:
     """The events of a filter, as Postgres writes them."""
 
     def __init__(self, chosen: Filter, runs_only: bool) -> None:
-        self._where, self._parameters = _where(chosen, runs_only)
+        self._where, self._parameters = where(chosen, runs_only=runs_only)
 
     def csv(self) -> Iterator[bytes]:
         """Each as a line of CSV, without a header."""

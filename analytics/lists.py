@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 
 from analytics.dashboards import wording
 
@@ -47,6 +48,11 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody."""
         return False
+
+
+def heading(shown: "admin.ModelAdmin[Any]") -> str:
+    """What a list is called: by its admin's `heading`, if it has one, else as Django calls what is in it."""
+    return getattr(shown, "heading", "") or capfirst(str(shown.opts.verbose_name_plural))
 
 
 def moment(name: str, label: str = "") -> Callable[[object, Model], str]:

@@ -9,6 +9,7 @@ from analytics.charts import drawing
 from analytics.charts.drawing import Words, join, percent, y
 
 _GAP = 0.12
+_FEW = 8
 
 
 def histogram(
@@ -17,6 +18,7 @@ def histogram(
     """A bar for each bucket, of which there is at least one. The script shows figures as for time_series."""
     ticks = drawing.nice_ticks(max(values, default=0), finest=finest)
     width = 100 / len(values)
+    every = 2 if len(values) <= _FEW else 3  # of the names that there is room for on a narrow screen
     return format_html(
         '<div class="chart histogram" data-chart="">{axis}<svg class="plot" width="100%" height="{height}" role="img"'
         ' aria-label="{summary}">{grid}{bars}</svg>'
@@ -43,7 +45,7 @@ def histogram(
         labels=join(
             '<text class="{}" x="{}" y="18">{}</text>',
             (
-                ("minor" if index % 2 else "", percent((index + 0.5) * width), label)
+                ("minor" if index % every else "", percent((index + 0.5) * width), label)
                 for index, label in enumerate(labels)
             ),
         ),

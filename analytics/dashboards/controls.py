@@ -61,12 +61,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Controls:
-    """What stands above a page. `groups` is there while the form that adds a filter is open."""
+    """What stands above a page. `groups` is there while the form that adds a filter is open.
+
+    `events` is the list of the events behind the figures; empty on that list, and for who may not see it.
+    """
 
     stretch: str
     compared: str
     periods: Sequence[Link]
-    comparison: Menu
+    comparison: Menu | None
     interval: Menu | None
     chips: Sequence[Chip]
     clear: str
@@ -78,6 +81,7 @@ class Controls:
     words: Sequence[tuple[str, str]]
     path: str
     add: str
+    events: str
     groups: Sequence[Group] | None
 
 
@@ -111,6 +115,7 @@ def controls(page: Page, asked: Asked, *, adding: bool) -> Controls:
         words=words,
         path=asked.paths[asked.page],
         add="" if adding else f"{own_url}{'&' if '?' in own_url else '?'}{ADD}=",
+        events=asked.url("events") if asked.page != "events" else "",
         groups=_groups(asked) if adding else None,
     )
 

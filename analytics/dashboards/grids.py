@@ -84,7 +84,10 @@ def heat_map(
             return Cell(None, "")
         return cell(exact(value), write(value), value / most, url=url(row, column) if url else "")
 
-    columns = [Column(corner, corner.lower()), *(Column(column, f"{name}: {column}") for column in found.columns)]
+    columns = [
+        Column(corner, corner.lower().replace(" ", "_")),
+        *(Column(column, f"{name}: {column}") for column in found.columns),
+    ]
     rows = [Row([Cell(row, row), *(at(row, column) for column in found.columns)]) for row in found.rows]
     left = {"rows": len(found.rows) - ROWS, "columns": len(found.columns) - COLUMNS}
     more = " and ".join(f"{number} more {what}" for what, number in left.items() if number > 0)

@@ -3,14 +3,15 @@
 In: what queries.series and queries.totals found. Out: panels.
 """
 
-from collections.abc import Sequence
+from calendar import monthrange
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from analytics import charts, releases
 from analytics.charts import BEFORE, Layer, Line, Marker, Step
 from analytics.dashboards import wording
-from analytics.dashboards.metrics import Metric, exact
+from analytics.dashboards.metrics import METRICS, Metric, exact
 from analytics.dashboards.page import Asked
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, ChartPanel, Column, Row, Table
 from analytics.queries import Figures, Point, Series, Totals
@@ -19,6 +20,7 @@ _T = TypeVar("_T")
 
 LOOKS = ("main", "second", "third")
 _MARKS = {"release": "release", "annotation": "note"}
+_LINES = {"runs": ("runs", "installations")}  # beside runs stands who ran them
 
 LAYERS = 5
 """As many layers a stacked chart can tell apart; what is beyond them is put together."""
@@ -68,6 +70,29 @@ def over_time(
     )
 
 
+def figures_panel(
+    asked: Asked,
+    metrics: Mapping[str, Metric],
+    totals: Totals,
+    series: Series,
+    *,
+    lines: Mapping[str, Sequence[str]] = _LINES,
+) -> ChartPanel:
+    """Metrics as cards, and the one that is asked for, else the first, as a chart.
+
+    `lines` names the metrics that are drawn for one, where it is not that one alone.
+    """
+    metric = metrics.get(asked.metric) or next(iter(metrics.values()))
+    return over_time(
+        asked,
+        series,
+        [METRICS[name] for name in lines[metric.name]] if metric.name in lines else [metric],
+        id="figures",
+        title=metric.label,
+        cards=[card(asked, each, totals, series, current=each is metric) for each in metrics.values()],
+    )
+
+
 def card(asked: Asked, metric: Metric, totals: Totals, series: Series, *, current: bool = False) -> Card:
     """A metric in all, what it was before, and over time; a link that makes it the chart's."""
     now, before = metric.of(totals.now), metric.of(totals.before) if totals.before else None
@@ -110,10 +135,14 @@ def stacked(
     id: str,
     title: str,
     note: str = "",
+    nothing: str = "",
     high: bool = False,
     wide: bool = False,
 ) -> ChartPanel:
-    """Shares (0 to 1) of each step, as layers, of which the first is on top; at most LAYERS, and one for the others."""
+    """Shares (0 to 1) of each step, as layers, of which the first is on top; at most LAYERS, and one for the others.
+
+    `nothing` is said where there is no layer.
+    """
     over = [start > asked.now for start in starts]
     starts, partial = _kept(starts, over), _kept(partial, over)
     kept = [Layer(name, _kept(shares, over)) for name, shares in layers]
@@ -129,11 +158,13 @@ def stacked(
             ]
         )
         for at, (start, step) in enumerate(zip(starts, steps, strict=True))
+        if kept
     ]
     return ChartPanel(
         id=id,
         title=title,
         note=note,
+        nothing=nothing,
         wide=wide,
         table=Table(columns, rows),
         legend=charts.legend(
@@ -214,11 +245,24 @@ def _table(asked: Asked, series: Series, metrics: Sequence[Metric], lines: Seque
             [
                 _step_cell(point.start, step, asked),
                 *(metric.cell_of(line.values[place]) for metric, line in zip(shown, lines, strict=True)),
-            ]
+            ],
+            url=_events_of(point.start, asked),
         )
         for place, (point, step) in enumerate(zip(series.now, steps, strict=True))
     ]
     return Table(columns, rows)
+
+
+def _events_of(start: datetime, asked: Asked) -> str:
+    """The list of the step's events, for who may see it; of an hour's, that of its day."""
+    days = {"week": 7, "month": monthrange(start.year, start.month)[1]}.get(asked.chosen.interval, 1)
+    first, last = start.date(), start.date() + timedelta(days=days - 1)
+    period = asked.chosen.period
+    return asked.url(
+        "events",
+        period="custom",
+        **{"from": max(first, period.first).isoformat(), "to": min(last, period.last).isoformat()},
+    )
 
 
 def _step_cell(start: datetime, step: Step, asked: Asked) -> Cell:

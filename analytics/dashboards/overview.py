@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from analytics import charts, queries
 from analytics.dashboards import grids, over_time, wording
-from analytics.dashboards.metrics import METRICS, exact, some
+from analytics.dashboards.failures import failures
+from analytics.dashboards.metrics import exact, some
 from analytics.dashboards.page import Asked, Page
-from analytics.dashboards.panel import Cell, ChartPanel, Column, Panel, Row, Table
-from analytics.dashboards.parts import ROWS, Figure, parts_panel, whiskers
-from analytics.queries import Figures, Part, Series, Totals
+from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
+from analytics.dashboards.parts import ROWS, parts_panel, whiskers
+from analytics.queries import Part
 
 _METRICS = some("runs", "installations", "runs_per_installation", "error_rate", "p50_ms", "tokens")
-_RUNS, _INSTALLATIONS = _METRICS["runs"], _METRICS["installations"]
 
 _WHERE = ("runs", "share", "installations", "error_rate", "change")
 _SPENT = ("runs", "tokens", "installations", "error_rate", "change")
@@ -26,7 +26,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
     errors = queries.parts(chosen, now, "error_type", in_steps=True)
     without = {by: totals.now.runs - sum(part.now.runs for part in those) for by, those in parts.items()}
     return [
-        _main(asked, totals, series),
+        over_time.figures_panel(asked, _METRICS, totals, series),
         parts_panel(
             asked,
             "command",
@@ -67,7 +67,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
             without=without["provider"],
             more=[_tokens(asked, parts["provider"])],
         ),
-        _errors(asked, totals, series, errors),
+        failures(asked, totals, series, errors),
         whiskers(
             asked,
             "command",
@@ -81,19 +81,6 @@ def panels(asked: Asked) -> Sequence[Panel]:
 
 
 PAGE = Page(name="overview", title="Overview", icon="overview", panels=panels, metrics=_METRICS)
-
-
-def _main(asked: Asked, totals: Totals, series: Series) -> ChartPanel:
-    """The figures as cards, and the chosen one as a chart; beside runs stands who ran them."""
-    metric = _METRICS[asked.metric or _RUNS.name]
-    return over_time.over_time(
-        asked,
-        series,
-        [_RUNS, _INSTALLATIONS] if metric is _RUNS else [metric],
-        id="figures",
-        title=metric.label,
-        cards=[over_time.card(asked, each, totals, series, current=each is metric) for each in _METRICS.values()],
-    )
 
 
 def _adoption(asked: Asked) -> Panel:
@@ -144,42 +131,4 @@ def _tokens(asked: Asked, providers: Sequence[Part]) -> Panel:
         at_most=ROWS,
         nothing="No run of these days counted tokens.",
         details=asked.url("tokens"),
-    )
-
-
-def _errors(asked: Asked, totals: Totals, series: Series, errors: Sequence[Part]) -> Panel:
-    """Error types by the share of all runs that end in them: a rate does not grow with the number of runs."""
-    rate = METRICS["error_rate"]
-
-    def share(failures: Figures, of: Figures | None) -> float | None:
-        return failures.runs / of.runs if of and of.runs else None
-
-    def change(part: Part) -> Cell:
-        before = share(part.before, totals.before)
-        return Cell(exact(before), wording.change(share(part.now, totals.now), before, good=-1))
-
-    def trend(part: Part) -> Cell:
-        shares = [
-            share(step, point.figures) if point.start <= asked.now else None
-            for step, point in zip(part.steps, series.now, strict=True)
-        ]
-        return Cell(None, charts.sparkline(shares))
-
-    figures = (
-        Figure(Column("Rate", "rate", "strong"), lambda part: rate.cell_of(share(part.now, totals.now))),
-        Figure(Column("Runs", "runs", "quiet"), lambda part: _RUNS.cell(part.now)),
-        "installations",
-        Figure(Column("Trend", look="wide trend"), trend),
-        Figure(Column("Change", "rate_before"), change, compares=True),
-    )
-    return parts_panel(
-        asked,
-        "error_type",
-        errors,
-        figures,
-        id="errors",
-        title="Errors",
-        note="share of all runs that end in them",
-        look="failures",
-        details=asked.url("errors"),
     )

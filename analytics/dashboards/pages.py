@@ -2,12 +2,34 @@
 
 from collections.abc import Mapping
 
-from analytics.dashboards import overview
+from analytics.dashboards import (
+    command,
+    commands,
+    error,
+    errors,
+    models,
+    overview,
+    performance,
+    tokens,
+    users,
+    version,
+    versions,
+)
 from analytics.dashboards.page import Page
 
 PAGES: Mapping[str, Page] = {
     page.name: page
     for page in (
         overview.PAGE,
+        commands.PAGE,
+        command.PAGE,
+        versions.PAGE,
+        version.PAGE,
+        models.PAGE,
+        tokens.PAGE,
+        performance.PAGE,
+        errors.PAGE,
+        error.PAGE,
+        users.PAGE,
     )
 }  # fmt: skip

@@ -18,11 +18,15 @@ Exact = None | bool | int | float | str | date | datetime
 
 
 class Cell(NamedTuple):
-    """A figure or a name: exactly, for CSV and sorting, and as it is shown. `look` is a CSS class."""
+    """A figure or a name: exactly, for CSV and sorting, and as it is shown. `look` is a CSS class.
+
+    `order` is for names that are not sorted by their letters, such as versions.
+    """
 
     exact: Exact
     shown: str
     look: str = ""
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ def linked(panel: Panel, csv_url: str) -> Panel:
 
 def _in_order(trees: list[list[Row]], place: int, descending: bool) -> list[list[Row]]:
     def of(tree: list[Row]) -> Exact:
-        return tree[0].cells[place].exact
+        cell = tree[0].cells[place]
+        return cell.exact if cell.order is None else cell.order
 
     told = [tree for tree in trees if of(tree) is not None]
     told.sort(key=lambda tree: _key(of(tree)), reverse=descending)

@@ -86,12 +86,12 @@ def parts_panel(
     `without` is how many runs have none: they are linked to under the table. `panel`: note, look, details and so on.
     """
     chosen = _columns(asked, figures)
-    longest = max((part.now.runs for part in parts), default=1)
+    longest = max((part.now.runs for part in parts), default=0) or 1
     rows = [_row(part.value, part, chosen, longest, asked.only(by, part.value, page)) for part in parts]
     table = Table([Column(title_of(by), by), *(figure.column for figure in chosen)], rows)
     texts: dict[str, Any] = {
         "nothing": f"No run of these days names {_article(by)}.",
-        "rest": rest(parts, at_most),
+        "rest": _in_csv(len(parts) - at_most) if sortable else rest(parts, at_most),
     } | panel
     return replace(
         Panel(id=id, title=title, table=sortable_by(asked, table) if sortable else table, at_most=at_most, more=more),
@@ -109,22 +109,25 @@ def tree_panel(
     id: str,
     title: str,
     page: str = "",
+    bars: str = "runs",
     **panel: Any,
 ) -> Panel:
-    """Providers, and under each its models; sortable, the models within their provider."""
+    """Providers, and under each its models; sortable, the models within their provider. `bars` show that metric."""
     chosen = _columns(asked, figures)
-    longest = max((branch.provider.now.runs for branch in branches), default=1)
+    longest = max((METRICS[bars].of(branch.provider.now) or 0 for branch in branches), default=0) or 1
     rows = []
     for branch in branches:
         provider = branch.provider.value
-        rows.append(_row(provider, branch.provider, chosen, longest, asked.only("provider", provider)))
+        rows.append(_row(provider, branch.provider, chosen, longest, asked.only("provider", provider), bars))
         for part in branch.models:
             model = part.values[1]
             url = asked.url(page, provider=provider, provider__not="", model=model, model__not="")
-            rows.append(replace(_row(model, part, chosen, longest, url), depth=1))
+            rows.append(replace(_row(model, part, chosen, longest, url, bars), depth=1))
     columns = [Column("Provider and model", "name"), *(figure.column for figure in chosen)]
     table = sortable_by(asked, Table(columns, rows))
-    return replace(Panel(id=id, title=title, table=table, nothing="No run of these days names a provider."), **panel)
+    texts: dict[str, Any] = {"nothing": "No run of these days names a provider."} | panel
+    found = replace(Panel(id=id, title=title, table=table), **texts)
+    return replace(found, rest=_in_csv(len(rows) - found.at_most))
 
 
 def sortable_by(asked: Asked, table: Table) -> Table:
@@ -139,14 +142,19 @@ def sortable_by(asked: Asked, table: Table) -> Table:
     return Table(columns, table.rows).sorted_by(asked.sort)
 
 
-def whiskers(asked: Asked, by: str, parts: Sequence[Part], *, id: str, title: str, **panel: Any) -> Panel:
-    """How long the successful runs of those run most took, the slowest first; without those with too few."""
+def whiskers(
+    asked: Asked, by: str, parts: Sequence[Part], *, id: str, title: str, page: str = "", **panel: Any
+) -> Panel:
+    """How long the successful runs of those run most took, the slowest first; without those with too few.
+
+    A name leads to `page` with that filter, else filters this.
+    """
     told = [part for part in parts if part.now.p50_ms is not None]
     shown = sorted(told[:ROWS], key=lambda part: -(part.now.p50_ms or 0))
-    scale = LogScale.around([at for part in shown for at in (part.now.p50_ms, part.now.p99_ms) if at])
+    whisker = whisker_figure(shown)
     columns = [
         Column(title_of(by), by),
-        Column(charts.whisker_axis(scale, wording.round_duration), look="whiskers"),
+        whisker.column,
         Column("p50", "p50_ms", "strong"),
         Column("p90", "p90_ms", "wide"),
         Column("p99", "p99_ms"),
@@ -155,13 +163,12 @@ def whiskers(asked: Asked, by: str, parts: Sequence[Part], *, id: str, title: st
         Row(
             [
                 Cell(part.value, part.value),
-                Cell(None, charts.whisker(now.p50_ms or 0, now.p90_ms or 0, now.p99_ms or 0, scale)),
-                *(METRICS[name].cell(now) for name in ("p50_ms", "p90_ms", "p99_ms")),
+                whisker.cell(part),
+                *(METRICS[name].cell(part.now) for name in ("p50_ms", "p90_ms", "p99_ms")),
             ],
-            url=asked.only(by, part.value),
+            url=asked.only(by, part.value, page),
         )
         for part in shown
-        for now in [part.now]
     ]
     few = f"{queries.PERCENTILE_MIN_RUNS} successful runs in these days: too few for percentiles."
     texts: dict[str, Any] = {"note": "successful runs, log scale", "nothing": f"No {title_of(by).lower()} has {few}"}
@@ -169,6 +176,19 @@ def whiskers(asked: Asked, by: str, parts: Sequence[Part], *, id: str, title: st
         Panel(id=id, title=title, table=Table(columns, rows), look="durations"),
         **texts | {"rest": rest(told, ROWS)} | panel,
     )
+
+
+def whisker_figure(parts: Sequence[Part]) -> Figure:
+    """p50, p90 and p99 as one line, on a log scale that holds those of all parts; empty where runs are too few."""
+    scale = LogScale.around([at for part in parts for at in (part.now.p50_ms, part.now.p99_ms) if at])
+
+    def cell(part: Part) -> Cell:
+        now = part.now
+        if now.p50_ms is None:
+            return Cell(None, "")
+        return Cell(None, charts.whisker(now.p50_ms, now.p90_ms or 0, now.p99_ms or 0, scale))
+
+    return Figure(Column(charts.whisker_axis(scale, wording.round_duration), look="whiskers"), cell)
 
 
 def rest(parts: Sequence[Part], at_most: int) -> str:
@@ -179,7 +199,12 @@ def rest(parts: Sequence[Part], at_most: int) -> str:
 
 def title_of(dimension: str) -> str:
     """As a heading."""
-    return dimension.replace("_", " ").capitalize()
+    return {"os": "OS", "ci": "CI"}.get(dimension, dimension.replace("_", " ").capitalize())
+
+
+def _in_csv(left: int) -> str:
+    """What a table leaves out that may be sorted by anything."""
+    return f"{left} more in the CSV" if left > 0 else ""
 
 
 def _columns(asked: Asked, figures: Sequence[str | Figure]) -> list[Figure]:
@@ -187,10 +212,10 @@ def _columns(asked: Asked, figures: Sequence[str | Figure]) -> list[Figure]:
     return [figure for figure in chosen if asked.compared or not figure.compares]
 
 
-def _row(name: str, part: Part, figures: Sequence[Figure], longest: int, url: str) -> Row:
+def _row(name: str, part: Part, figures: Sequence[Figure], longest: float, url: str, bars: str = "runs") -> Row:
     return Row(
         [Cell(name, name), *(figure.cell(part) for figure in figures)],
-        bar=charts.bar(part.now.runs / longest),
+        bar=charts.bar((METRICS[bars].of(part.now) or 0) / longest),
         url=url,
     )
 

@@ -1,13 +1,18 @@
-"""Payload: the shape of a line that could not be loaded, without anything that is in it.
+"""Payload: an event as JSON; and the shape of a line that could not be loaded, without anything that is in it.
 
-In: the bytes of a quarantined line, which nobody has checked. Out: a Shape: names that are ours, types, lengths. Pure.
+In: an event; the bytes of a quarantined line, which nobody has checked. Out: text; a Shape: names that are ours, types,
+lengths. Pure.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import msgspec
 from vibetel_client import contract
+
+from analytics.models import Event
 
 # A longer line is measured, and not parsed.
 PARSED_MAX_BYTES = 1_048_576
@@ -19,6 +24,30 @@ _NEEDED = {
     *(spec.name for spec in contract.FIELDS if spec.required_for == contract.EVENT_NAMES),
     *("eventId", "receivedAt", "schemaVersion"),
 }
+
+
+def written(event: Event) -> str:
+    """An event with the names and in the order of the contract, as its line in the archive has it, indented.
+
+    What it did not say is left out. ASCII only: nothing in it can turn the text around.
+    """
+    return json.dumps(dict(_fields(event)), indent=2, default=str)
+
+
+def _fields(event: Event) -> Iterator[tuple[str, object]]:
+    installation = event.installation.user_id if event.installation else event.placeholder
+    named = {"user_id": installation, "timestamp": _iso(event.occurred_at)}
+    for spec in contract.FIELDS:
+        value = named[spec.attribute] if spec.attribute in named else getattr(event, spec.attribute)
+        if value is not None:
+            yield spec.name, value
+    yield "receivedAt", _iso(event.received_at)
+    if event.clock_is_server:
+        yield "clock", "server"
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from analytics.dashboards.pages import PAGES
 
 DATA_QUALITY = "data_quality"
 
+EVENTS = "events"
+"""No dashboard, but pages lead to it as to one: `asked.url("events")` is empty for who may not see events."""
+
 
 class Entry(NamedTuple):
     """Of the sidebar."""
@@ -45,10 +48,10 @@ def front_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 def entries(site: AdminSite, request: HttpRequest) -> list[Entry]:
     """The pages that have one."""
-    words, paths = carried(request), _paths(site)
-    here = next((page for page in PAGES.values() if paths[page.name] == request.path), None)
+    words, known = carried(request), paths(site, request)
+    here = next((page for page in PAGES.values() if known[page.name] == request.path), None)
     found = [
-        Entry(page.title, page.icon, paths[page.name] + words, bool(here and page.name in (here.name, here.parent)))
+        Entry(page.title, page.icon, known[page.name] + words, bool(here and page.name in (here.name, here.parent)))
         for page in PAGES.values()
         if not page.of
     ]
@@ -65,17 +68,22 @@ def carried(request: HttpRequest) -> str:
     return "?" + urlencode(queries.words(chosen))
 
 
-def _paths(site: AdminSite) -> Mapping[str, str]:
+def paths(site: AdminSite, request: HttpRequest) -> Mapping[str, str]:
+    """Where each page is that this account may see, by its name."""
+
     def name(page: Page) -> str:
         return page.name if page.route else "index"
 
-    return {page.name: reverse(f"admin:{name(page)}", current_app=site.name) for page in PAGES.values()}
+    found = {page.name: reverse(f"admin:{name(page)}", current_app=site.name) for page in PAGES.values()}
+    if request.user.has_perm("analytics.view_event"):
+        found[EVENTS] = reverse("admin:analytics_event_changelist", current_app=site.name)
+    return found
 
 
 def _shown(site: AdminSite, page: Page) -> Callable[[HttpRequest], HttpResponse]:
     def show(request: HttpRequest) -> HttpResponse:
         roles.require_dashboards(request.user)
-        return view.show(request, page, _paths(site), site.each_context(request))
+        return view.show(request, page, paths(site, request), site.each_context(request))
 
     return show
 

@@ -88,7 +88,7 @@ def show(
         if own[FRAGMENT] is None and state != WAITING:
             found["controls"] = controls(page, asked, adding=own[ADD] is not None)
         if state == NOTHING_IN_RANGE:
-            found |= {"newest_day": freshness.newest_day, "ways_out": _ways_out(asked, freshness.newest_day)}
+            found |= {"newest_day": freshness.newest_day, "ways_out": ways_out(asked, freshness.newest_day)}
         if state == WAITING:
             found["first_event"] = first_event(settings.PIPELINE_URL, now)
     if own[FRAGMENT] is not None:
@@ -172,7 +172,7 @@ def _excluded(runs: queries.Excluded) -> str:
     return wording.percent(runs.share)
 
 
-def _ways_out(asked: Asked, newest: date | None) -> list[Link]:
+def ways_out(asked: Asked, newest: date | None) -> list[Link]:
     """Without the filters; and the shortest period that has a run in it."""
     links = [Link("Clear all filters", asked.unfiltered())] if asked.filters else []
     if newest and not asked.chosen.period.first <= newest <= asked.chosen.period.last:

@@ -73,6 +73,18 @@ def round_duration(milliseconds: float) -> str:
     return f"{milliseconds:g}ms" if milliseconds else "0"
 
 
+def between(first_ms: float, until_ms: float | None) -> str:
+    """Durations from one to another, as in `<15ms`, `1-2s`, `30s-1m` or `≥4h`; for a bar of a histogram."""
+    if until_ms is None:
+        return f"≥{round_duration(first_ms)}"
+    until = round_duration(until_ms)
+    if not first_ms:
+        return f"<{until}"
+    first, digits = round_duration(first_ms), "0123456789."
+    unit = until.lstrip(digits)
+    return f"{first.rstrip(unit) if first.lstrip(digits) == unit else first}{NOTHING}{until}"
+
+
 def duration_unit_ms(longest_ms: float) -> int:
     """What to count durations in, up to this one: seconds, minutes or hours."""
     return next((unit for unit in (3_600_000, 60_000) if longest_ms >= 2 * unit), 1_000)
@@ -112,13 +124,13 @@ def change(now: float | None, before: float | None, *, good: int = 0) -> SafeStr
     return _arrow(share, text, good) if abs(share) >= CHANGE_MIN_SHARE else _same()
 
 
-def change_of_rate(now: float | None, before: float | None) -> SafeString:
-    """By how many percentage points a rate of failure changed."""
+def change_of_rate(now: float | None, before: float | None, *, good: int = -1) -> SafeString:
+    """By how many percentage points a rate changed, by default one of failure; `good` as in `change`."""
     if now is None or before is None:
         return format_html('<span class="change">{}</span>', NOTHING)
     points = 100 * (now - before)
     telling = abs(points) >= 0.05 and abs(now - before) >= CHANGE_MIN_SHARE * before
-    return _arrow(points, f"{abs(points):.1f} pp", -1) if telling else _same()
+    return _arrow(points, f"{abs(points):.1f} pp", good) if telling else _same()
 
 
 def _arrow(direction: float, text: str, good: int) -> SafeString:

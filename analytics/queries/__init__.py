@@ -7,6 +7,7 @@ number of events behind it; by several it costs a little for each combination of
 """
 
 from analytics.queries.chance import FALSE_ALARMS_MAX, INSTALLATIONS_MIN
+from analytics.queries.durations import DurationBucket, Durations, durations
 from analytics.queries.errors import ErrorType, errors
 from analytics.queries.figures import PERCENTILE_MIN_RUNS, Figures
 from analytics.queries.filters import DEFAULT_PERIOD, PERIOD_DAYS, WORDS, Filter, Period, parsed, words
@@ -57,6 +58,8 @@ __all__ = [
     "Cohort",
     "Cohorts",
     "Comparison",
+    "DurationBucket",
+    "Durations",
     "ErrorType",
     "Excluded",
     "Figures",
@@ -79,6 +82,7 @@ __all__ = [
     "adoption",
     "cohorts",
     "comparisons",
+    "durations",
     "errors",
     "excluded",
     "freshness",

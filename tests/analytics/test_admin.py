@@ -2,14 +2,11 @@
 
 import json
 import re
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -168,53 +165,3 @@ def test_archive_objects_are_filtered_by_state(admin_client: Client) -> None:
     for state, count in (("loaded", 1), ("quarantined", 0)):
         found = admin_client.get(url(LoadedObject, "changelist") + f"?state__exact={state}").context["cl"]
         assert found.result_count == count
-
-
-def test_an_event_is_found_by_its_id_and_by_nothing_else(admin_client: Client) -> None:
-    events = [run(timezone.now()) for _ in range(3)]
-    record(events)
-    wanted = events[1].event_id
-    for term, found in ((f" {wanted} ", [wanted]), ("repo", []), (str(wanted)[:8], [])):
-        rows = admin_client.get(url(Event, "changelist"), {"q": term}).context["cl"].result_list
-        assert [row.pk for row in rows] == found
-
-
-def test_events_are_listed_newest_first_and_never_all_counted(admin_client: Client) -> None:
-    now = timezone.now()
-    record([run(now - timedelta(minutes=minutes % 7)) for minutes in range(60)])
-    with CaptureQueriesContext(connection) as captured:
-        rows = admin_client.get(url(Event, "changelist")).context["cl"].result_list
-    assert [row.occurred_at for row in rows] == sorted((row.occurred_at for row in rows), reverse=True)
-    statements = [query["sql"] for query in captured.captured_queries if "analytics_event" in query["sql"]]
-    assert all("LIMIT" in statement for statement in statements)
-    assert not any("DISTINCT" in statement for statement in statements)
-
-
-@pytest.mark.parametrize(
-    ("columns", "result"),
-    [
-        ({"has_error": False, "error_type": "FileError"}, "ok"),
-        ({"has_error": None}, "ok"),
-        ({"has_error": True, "error_type": "FileError"}, '<span class="failed">FileError</span>'),
-        ({"has_error": True}, '<span class="failed">failed</span>'),
-        ({"duration_ms": None, "has_error": None, "error_type": "FileError"}, "twin: FileError"),
-        ({"duration_ms": None, "has_error": True}, "twin: error"),
-        ({"duration_ms": None, "error_type": HOSTILE}, "twin: &lt;script&gt;alert(1)&lt;/script&gt;"),
-    ],
-)
-def test_events_list_calls_failed_what_the_rollups_count(
-    admin_client: Client, columns: dict[str, object], result: str
-) -> None:
-    record([run(timezone.now(), **columns)])
-    page = admin_client.get(url(Event, "changelist")).content.decode()
-    assert f'<td class="field-outcome">{result}</td>' in page
-
-
-def test_an_event_shows_all_its_fields(admin_client: Client) -> None:
-    event = run(timezone.now())
-    record([event])
-    page = admin_client.get(url(Event, "change", event.pk)).content.decode()
-    shown = set(re.findall(r'class="form-row field-(\w+)', page))
-    renamed = {"occurred_at": "occurred", "received_at": "received", "has_error": "failed", "ci": "in_ci"}
-    renamed |= {"clock_is_server": "server_clock", "interactive": "at_terminal", "duration_ms": "duration"}
-    assert shown == {renamed.get(field.name, field.name) for field in Event._meta.fields}

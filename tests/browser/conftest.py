@@ -1,51 +1,77 @@
-"""Fixtures: a portal with some weeks of events, an administrator's session, and a chromium to look at it with.
+"""Fixtures: a portal for all tests of a module, with what its `fill` puts into it, and a chromium to look at it with.
 
-Playwright runs an event loop in the test's thread, in which Django refuses to touch the database. So `browser` comes
-last and goes first: the fixtures that need the database are set up before it, and undone after it has gone.
+Playwright runs an event loop in the test's thread, in which Django refuses to touch the database: what a test does with
+it goes through `meanwhile`. Pictures of the pages go to the folder SCREENSHOTS, by default build/screenshots.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from pytest_django.live_server_helper import LiveServer
+from pytest_django.plugin import DjangoDbBlocker
 
-from tests.analytics.history import made_up, record
+from analytics import roles
+from analytics.roles import ADMINISTRATOR, Role
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-SCREENSHOTS = Path(__file__).parent.parent.parent / "build" / "screenshots"
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parent.parent.parent / "build" / "screenshots"))
 
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 MIDDLE: ViewportSize = {"width": 1200, "height": 844}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 
+PASSWORD = "correct horse battery"
+
+
+class Portal(NamedTuple):
+    """A running portal: its address, a session of an account of each role, and the ids of what was put into it."""
+
+    url: str
+    sessions: Mapping[str, str]
+    ids: Mapping[str, object]
+
 
 @contextmanager
 def visit(
-    browser: Browser, server: LiveServer, session: str, *, viewport: ViewportSize = WIDE, dark: bool = False
+    browser: Browser,
+    portal: Portal,
+    *,
+    viewport: ViewportSize = WIDE,
+    role: Role | None = ADMINISTRATOR,
+    silent: bool = True,
 ) -> Iterator[Page]:
-    """A page of an administrator; fails at the end if the console was written to."""
-    context = browser.new_context(viewport=viewport, color_scheme="dark" if dark else "light")
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": server.url}])
+    """A page of an account of this role, or of nobody.
+
+    Fails at the end if the console was written to, as by what breaks the policy, or a dialog opened; unless `silent` is
+    false.
+    """
+    context = browser.new_context(viewport=viewport, color_scheme="light")
+    if role:
+        cookie = portal.sessions[role.name]
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": portal.url}])
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))  # and the page waits for an answer in vain
     yield page
-    assert said == []
+    assert said == [] or not silent
     context.close()
 
 
@@ -62,7 +88,7 @@ def meanwhile(call: Callable[[], object]) -> None:
         thread.submit(called).result()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Where it is. Without one these tests fail in CI, and are skipped elsewhere."""
     found = shutil.which("chromium") or (CHROMIUM if Path(CHROMIUM).exists() else None)
@@ -74,21 +100,36 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
-def history(transactional_db: None) -> None:
-    """Two months of runs until now."""
-    record(made_up(timezone.now(), days=66, a_day=25))
+@pytest.fixture(scope="module")
+def db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database, from the first test of a module to the last one; pytest-django's is a test's."""
+    with django_db_blocker.unblock():
+        yield
+        call_command("flush", verbosity=0, interactive=False)
+        connection.close()
 
 
-@pytest.fixture
-def session(live_server: LiveServer, admin_client: Client) -> str:
-    """The cookie of an administrator."""
-    return admin_client.cookies[settings.SESSION_COOKIE_NAME].value
+@pytest.fixture(scope="module")
+def portal(request: pytest.FixtureRequest, chromium: str, db: None) -> Iterator[Portal]:
+    """With what the module's `fill` puts into it, which answers with ids of it."""
+    ids = request.module.fill() or {}
+    sessions = {role.name: _session(role) for role in roles.ROLES}
+    server = LiveServer("localhost")
+    yield Portal(server.url, sessions, ids)
+    server.stop()
 
 
-@pytest.fixture
-def browser(chromium: str, session: str) -> Iterator[Browser]:
-    """Started after whatever needs the database."""
+def _session(role: Role) -> str:
+    account = User.objects.create_user(role.name, password=PASSWORD)
+    roles.give(account, role)
+    client = Client()
+    client.force_login(account)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, portal: Portal) -> Iterator[Browser]:
+    """Started after what is done with the database in this thread, and gone before it is done again."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
         yield browser

@@ -5,13 +5,19 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
-from pytest_django.live_server_helper import LiveServer
 
 from analytics.models import LoadedObject
-from tests.analytics.history import record, run
-from tests.browser.conftest import NARROW, SCREENSHOTS, meanwhile, visit
+from tests.analytics.history import made_up, record, run
+from tests.browser.conftest import SCREENSHOTS, Portal, meanwhile, visit
+
+pytestmark = pytest.mark.xdist_group("browser overview")
 
 POLL_MS = 16_000
+
+
+def fill() -> None:
+    """Two months of runs until now."""
+    record(made_up(timezone.now(), days=66, a_day=25))
 
 
 def arrive(count: int) -> None:
@@ -24,12 +30,9 @@ def query(page: Page) -> str:
     return page.url.partition("?")[2]
 
 
-@pytest.mark.usefixtures("history")
-def test_filters_are_added_by_a_click_and_by_the_form_and_taken_away(
-    live_server: LiveServer, session: str, browser: Browser
-) -> None:
-    with visit(browser, live_server, session) as page:
-        page.goto(live_server.url + "/admin/?period=90d")
+def test_filters_are_added_by_a_click_and_by_the_form_and_taken_away(portal: Portal, browser: Browser) -> None:
+    with visit(browser, portal) as page:
+        page.goto(portal.url + "/admin/?period=90d")
         page.locator("#commands").get_by_role("link", name="repo").click()
         expect(page.locator(".chips")).to_contain_text("Command is repo")
         page.get_by_role("link", name="Filter", exact=True).click()
@@ -46,12 +49,9 @@ def test_filters_are_added_by_a_click_and_by_the_form_and_taken_away(
         assert query(page) == "period=90d"
 
 
-@pytest.mark.usefixtures("history")
-def test_keys_choose_days_and_comparison_but_not_while_typing(
-    live_server: LiveServer, session: str, browser: Browser
-) -> None:
-    with visit(browser, live_server, session) as page:
-        page.goto(live_server.url + "/admin/")
+def test_keys_choose_days_and_comparison_but_not_while_typing(portal: Portal, browser: Browser) -> None:
+    with visit(browser, portal) as page:
+        page.goto(portal.url + "/admin/")
         for key, words in (("w", "period=7d"), ("x", "period=7d&compare=off"), ("n", "period=90d&compare=off")):
             page.keyboard.press(key)
             page.wait_for_url(f"**/admin/?{words}")
@@ -65,10 +65,9 @@ def test_keys_choose_days_and_comparison_but_not_while_typing(
         expect(page.get_by_text("No runs in these days")).to_be_visible()
 
 
-@pytest.mark.usefixtures("history")
-def test_a_panel_is_downloaded_as_csv(live_server: LiveServer, session: str, browser: Browser, tmp_path: Path) -> None:
-    with visit(browser, live_server, session) as page:
-        page.goto(live_server.url + "/admin/?period=30d&metric=tokens")
+def test_a_panel_is_downloaded_as_csv(portal: Portal, browser: Browser, tmp_path: Path) -> None:
+    with visit(browser, portal) as page:
+        page.goto(portal.url + "/admin/?period=30d&metric=tokens")
         with page.expect_download() as download:
             page.locator("#commands").get_by_role("link", name="CSV of Commands").click()
         assert download.value.suggested_filename.endswith("-commands.csv")
@@ -78,10 +77,9 @@ def test_a_panel_is_downloaded_as_csv(live_server: LiveServer, session: str, bro
         assert first.startswith("repo,")
 
 
-@pytest.mark.usefixtures("history")
-def test_arrow_keys_walk_the_days_of_the_chart(live_server: LiveServer, session: str, browser: Browser) -> None:
-    with visit(browser, live_server, session) as page:
-        page.goto(live_server.url + "/admin/")
+def test_arrow_keys_walk_the_days_of_the_chart(portal: Portal, browser: Browser) -> None:
+    with visit(browser, portal) as page:
+        page.goto(portal.url + "/admin/")
         page.focus("#figures [data-chart]")
         tip = page.locator("#figures .chart .tip")
         expect(tip).to_be_hidden()
@@ -95,13 +93,10 @@ def test_arrow_keys_walk_the_days_of_the_chart(live_server: LiveServer, session:
         expect(tip).to_be_hidden()
 
 
-@pytest.mark.usefixtures("history")
-def test_figures_stay_fresh_without_a_reload_and_leave_alone_what_is_in_use(
-    live_server: LiveServer, session: str, browser: Browser
-) -> None:
-    with visit(browser, live_server, session) as page:
+def test_figures_stay_fresh_without_a_reload_and_leave_alone_what_is_in_use(portal: Portal, browser: Browser) -> None:
+    with visit(browser, portal) as page:
         page.clock.install()
-        page.goto(live_server.url + "/admin/?period=today")
+        page.goto(portal.url + "/admin/?period=today")
         runs = page.locator(".card .figure").first
         before = int(runs.inner_text())
         page.evaluate("window.stayed = true")
@@ -122,13 +117,3 @@ def test_figures_stay_fresh_without_a_reload_and_leave_alone_what_is_in_use(
         page.keyboard.press("Escape")
         page.clock.run_for(POLL_MS)
         expect(runs).to_have_text(str(before + 4))
-
-
-def test_an_empty_portal_notices_its_first_event(live_server: LiveServer, session: str, browser: Browser) -> None:
-    with visit(browser, live_server, session, viewport=NARROW) as page:
-        page.clock.install()
-        page.goto(live_server.url + "/admin/")
-        expect(page.get_by_role("heading", name="Waiting for the first event")).to_be_visible()
-        meanwhile(lambda: record([run(timezone.now())]))
-        page.clock.run_for(4_000)
-        expect(page.locator(".card .figure").first).to_have_text("1")

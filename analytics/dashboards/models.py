@@ -1,0 +1,67 @@
+"""Providers and models: which are run, how long and how often in vain; and which ones plan chooses."""
+
+from collections.abc import Sequence
+
+from analytics import queries
+from analytics.dashboards import grids, over_time, wording
+from analytics.dashboards.page import Asked, Page
+from analytics.dashboards.panel import Panel
+from analytics.dashboards.parts import tree_panel
+from analytics.queries import Part, Series
+
+_FIGURES = ("runs", "share", "installations", "tokens_per_run", "p50_ms", "error_rate", "change")
+
+
+def panels(asked: Asked) -> Sequence[Panel]:
+    """The tree, models over time, and the pairs of models of the plan command."""
+    chosen, now = asked.chosen, asked.now
+    branches, series = queries.tree(chosen, now), queries.series(chosen, now)
+    without = sum(point.figures.runs for point in series.now) - sum(each.provider.now.runs for each in branches)
+    return [
+        tree_panel(
+            asked,
+            branches,
+            _FIGURES,
+            id="models",
+            title="Providers and models",
+            none=f"{without:,} runs without a provider" if without else "",
+            none_url=asked.only("provider", queries.NONE),
+            wide=True,
+        ),
+        _over_time(asked, series, queries.parts(chosen, now, "model", in_steps=True)),
+        grids.heat_map(
+            queries.matrix(chosen, now, "file_thinking_model"),
+            lambda figures: figures.runs,
+            wording.compact,
+            id="plan",
+            title="Models of the plan command",
+            note="runs: the model that chooses files in rows, the one that thinks in columns",
+            corner="File model",
+            name="thinking_model",
+            nothing="No run of these days names both a file model and a thinking model, as plan does.",
+        ),
+    ]
+
+
+PAGE = Page(name="models", title="Providers and models", icon="models", panels=panels)
+
+
+def _over_time(asked: Asked, series: Series, models: Sequence[Part]) -> Panel:
+    """Shares rather than runs: weekends would be all there is to see."""
+    whole = [sum(of_step) for of_step in zip(*([step.runs for step in part.steps] for part in models), strict=True)]
+    layers = [
+        (part.value, [step.runs / runs if runs else 0.0 for step, runs in zip(part.steps, whole, strict=True)])
+        for part in models
+    ]
+    return over_time.stacked(
+        asked,
+        [point.start for point in series.now],
+        [point.partial for point in series.now],
+        over_time.most(layers),
+        id="shares",
+        title="Models over time",
+        note=f"share of the runs with a model, by {series.interval}",
+        nothing="No run of these days names a model.",
+        high=True,
+        wide=True,
+    )
