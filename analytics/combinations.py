@@ -167,10 +167,10 @@ class Combinations:
         )
 
 
-def unpacked(counts: bytes, durations: bytes, installations: bytes, usage: bytes | None = None) -> Combinations:
-    """What was packed."""
+def unpacked(counts: bytes, durations: bytes | None, installations: bytes, usage: bytes | None = None) -> Combinations:
+    """What was packed, as far as it was read."""
     timed, used, *columns = packing.unpack(counts)
-    buckets, times = packing.unpack(durations)
+    buckets, times = (None, None) if durations is None else packing.unpack(durations)
     [steps] = packing.unpack(installations)
     every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))  # many days' stand side by side
     places = np.repeat(every, used)
@@ -178,13 +178,13 @@ def unpacked(counts: bytes, durations: bytes, installations: bytes, usage: bytes
     return Combinations(
         dict(zip(VALUES, columns, strict=False)),
         dict(zip(_COUNTED, columns[len(VALUES) :], strict=True)),
-        (np.repeat(every, timed), buckets, times),
-        Users(places, packing.from_steps(places, steps).astype(np.uint32), runs, log_durations),
+        breakdowns.no_durations() if buckets is None or times is None else (np.repeat(every, timed), buckets, times),
+        Users(places, packing.from_steps(used, steps).astype(np.uint32), runs, log_durations),
     )
 
 
-def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
-    """Of runs, as far as these values go."""
+def of(them: Runs, names: Sequence[str] = VALUES, *, counts_only: bool = False) -> Combinations:
+    """Of runs, as far as these values go; perhaps without durations and installations."""
     names = [*names, "failed"] if "failed" not in names else names
     order = np.lexsort([them[name] for name in reversed(names)])
     new = np.zeros(len(them), bool)
@@ -194,14 +194,14 @@ def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
         new[1:] |= column[1:] != column[:-1]
     bounds, place = np.flatnonzero(new), np.cumsum(new) - 1
     installation, bucket = (them[name][order].astype(np.int64) for name in ("installation", "bucket"))
-    succeeded = them["failed"][order] == 0
     counted = {
         "runs": np.ones(len(them), np.int64),
         "placeholder_runs": installation == 0,
         **{name: them[name][order] for name in _TOKENS},
     }
-    timed, times, _ = _sums(place[succeeded], bucket[succeeded], np.zeros(int(succeeded.sum()), np.int64))
-    known = installation > 0
+    succeeded = (them["failed"][order] == 0) & (not counts_only)
+    timed, times, _ = _sums(place[succeeded], bucket[succeeded], bucket[succeeded])
+    known = (installation > 0) & (not counts_only)
     used, runs, log_durations = _sums(place[known], installation[known], (bucket * succeeded)[known])
     return Combinations(
         {name: them[name][order][bounds] for name in names},
@@ -213,7 +213,7 @@ def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
 
 def breakdown(them: Runs, name: str, *, counts_only: bool = False) -> Breakdown:
     """Runs told apart by one of BREAKDOWNS, or by nothing (ALL)."""
-    return of(them, KEPT[name].columns).breakdown(name, counts_only=counts_only)
+    return of(them, KEPT[name].columns, counts_only=counts_only).breakdown(name, counts_only=counts_only)
 
 
 def _sums(places: Numbers, numbers: Numbers, amounts: Numbers) -> tuple[Numbers, Numbers, Numbers]:
