@@ -98,34 +98,33 @@ class Combinations:
         return Usage(self.values["version"][places], installations, runs, failures, log_durations).added_up()
 
     def _parts(self, name: str, keys: Numbers, part: Numbers, *, counts_only: bool) -> Breakdown:
-        """`part` is the place of each combination among the keys, -1 for none."""
-        there = np.flatnonzero(part >= 0)
-        of, runs = part[there], self.counts["runs"]
+        """`part` is the place of each combination among the keys; where that is beyond them, it has none."""
+        runs = self.counts["runs"]
         counts = np.zeros((len(keys), len(COUNTS)), np.int64)
         for place, counted in enumerate(COUNTS):
             column = runs * self.values["failed"] if counted == "failures" else self.counts[counted]
-            counts[:, place] = np.bincount(of, column[there], len(keys))  # exact up to 2^53
+            counts[:, place] = np.bincount(part, column, len(keys))[: len(keys)]  # exact up to 2^53
         durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
         return Breakdown(
             keys,
             counts,
             self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
-            self._members(part) if sets else None,
+            self._members(part, len(keys)) if sets else None,
         )
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
         places, buckets, times = self.durations
         width = int(buckets.max(initial=0)) + 1
-        cells = part[places] * width + buckets
-        there = cells >= 0
-        found = np.bincount(cells[there], times[there], count * width).astype(np.int64)
+        found = np.bincount(part[places] * width + buckets, times, count * width)[: count * width]
         cells = np.flatnonzero(found)
-        return cells // width, cells % width, found[cells]
+        return cells // width, cells % width, found[cells].astype(np.int64)
 
-    def _members(self, part: Numbers) -> Members:
-        there = (part >= 0)[self.users.places]
-        parts = part.astype(np.uint32)[self.users.places[there]]
-        return Members([(parts, self.users.installations[there])], distinct=False)
+    def _members(self, part: Numbers, count: int) -> Members:
+        parts, ids = part.astype(np.uint32)[self.users.places], self.users.installations
+        if len(part) and part.max() >= count:
+            there = parts < count
+            parts, ids = parts[there], ids[there]
+        return Members([(parts, ids)], distinct=False)
 
     def _with_values(self, name: str) -> tuple[Numbers, Numbers]:
         """The keys there are, in order, and each combination's place among them."""
@@ -136,7 +135,7 @@ class Combinations:
             cells = cells * width + numbers
             there &= numbers > 0
         found, place = _numbered(cells[there])
-        part = np.full(len(self), -1)
+        part = np.full(len(self), len(found))
         part[there] = place
         return breakdowns.keys(name, found // width, found % width), part
 
@@ -147,7 +146,7 @@ class Combinations:
             used = bits >> bit & 1
             if used.any():
                 number = np.full(1, bit + 1)
-                yield breakdowns.keys(OPTION, 0 * number, number), used - 1
+                yield breakdowns.keys(OPTION, 0 * number, number), 1 - used
 
     # -- As stored ----------------------------------------------------------------------------------------------------
 
