@@ -243,7 +243,7 @@ class Stored:
         lengths = self.lengths[first:last]
         start = int(self.lengths[:first].sum())
         parts = np.repeat(np.arange(last - first), lengths)
-        ids = packing.from_steps(parts, self.steps[start : start + len(parts)])
+        ids = packing.from_steps(lengths, self.steps[start : start + len(parts)])
         return Members([(parts, ids.astype(np.uint32))], distinct=True)
 
 
@@ -276,6 +276,12 @@ def unpacked(counts: bytes, durations: bytes | None = None, installations: bytes
     keys, lengths, *columns = packing.unpack(counts)
     steps = None if installations is None else packing.unpack(installations)[0]
     return Stored(keys, columns, None if durations is None else _unpacked(durations), lengths.astype(np.int64), steps)
+
+
+def only_set(installations: bytes) -> BitMap:
+    """Of what was packed of a single part, who it is of."""
+    [steps] = packing.unpack(installations)
+    return _bitmap(np.cumsum(steps, dtype=np.int64))
 
 
 def _unpacked(durations: bytes) -> Durations:

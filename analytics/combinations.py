@@ -98,34 +98,33 @@ class Combinations:
         return Usage(self.values["version"][places], installations, runs, failures, log_durations).added_up()
 
     def _parts(self, name: str, keys: Numbers, part: Numbers, *, counts_only: bool) -> Breakdown:
-        """`part` is the place of each combination among the keys, -1 for none."""
-        there = np.flatnonzero(part >= 0)
-        of, runs = part[there], self.counts["runs"]
+        """`part` is the place of each combination among the keys; where that is beyond them, it has none."""
+        runs = self.counts["runs"]
         counts = np.zeros((len(keys), len(COUNTS)), np.int64)
         for place, counted in enumerate(COUNTS):
             column = runs * self.values["failed"] if counted == "failures" else self.counts[counted]
-            counts[:, place] = np.bincount(of, column[there], len(keys))  # exact up to 2^53
+            counts[:, place] = np.bincount(part, column, len(keys))[: len(keys)]  # exact up to 2^53
         durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
         return Breakdown(
             keys,
             counts,
             self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
-            self._members(part) if sets else None,
+            self._members(part, len(keys)) if sets else None,
         )
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
         places, buckets, times = self.durations
         width = int(buckets.max(initial=0)) + 1
-        cells = part[places] * width + buckets
-        there = cells >= 0
-        found = np.bincount(cells[there], times[there], count * width).astype(np.int64)
+        found = np.bincount(part[places] * width + buckets, times, count * width)[: count * width]
         cells = np.flatnonzero(found)
-        return cells // width, cells % width, found[cells]
+        return cells // width, cells % width, found[cells].astype(np.int64)
 
-    def _members(self, part: Numbers) -> Members:
-        there = (part >= 0)[self.users.places]
-        parts = part.astype(np.uint32)[self.users.places[there]]
-        return Members([(parts, self.users.installations[there])], distinct=False)
+    def _members(self, part: Numbers, count: int) -> Members:
+        parts, ids = part.astype(np.uint32)[self.users.places], self.users.installations
+        if len(part) and part.max() >= count:
+            there = parts < count
+            parts, ids = parts[there], ids[there]
+        return Members([(parts, ids)], distinct=False)
 
     def _with_values(self, name: str) -> tuple[Numbers, Numbers]:
         """The keys there are, in order, and each combination's place among them."""
@@ -136,7 +135,7 @@ class Combinations:
             cells = cells * width + numbers
             there &= numbers > 0
         found, place = _numbered(cells[there])
-        part = np.full(len(self), -1)
+        part = np.full(len(self), len(found))
         part[there] = place
         return breakdowns.keys(name, found // width, found % width), part
 
@@ -147,7 +146,7 @@ class Combinations:
             used = bits >> bit & 1
             if used.any():
                 number = np.full(1, bit + 1)
-                yield breakdowns.keys(OPTION, 0 * number, number), used - 1
+                yield breakdowns.keys(OPTION, 0 * number, number), 1 - used
 
     # -- As stored ----------------------------------------------------------------------------------------------------
 
@@ -167,10 +166,10 @@ class Combinations:
         )
 
 
-def unpacked(counts: bytes, durations: bytes, installations: bytes, usage: bytes | None = None) -> Combinations:
-    """What was packed."""
+def unpacked(counts: bytes, durations: bytes | None, installations: bytes, usage: bytes | None = None) -> Combinations:
+    """What was packed, as far as it was read."""
     timed, used, *columns = packing.unpack(counts)
-    buckets, times = packing.unpack(durations)
+    buckets, times = (None, None) if durations is None else packing.unpack(durations)
     [steps] = packing.unpack(installations)
     every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))  # many days' stand side by side
     places = np.repeat(every, used)
@@ -178,13 +177,13 @@ def unpacked(counts: bytes, durations: bytes, installations: bytes, usage: bytes
     return Combinations(
         dict(zip(VALUES, columns, strict=False)),
         dict(zip(_COUNTED, columns[len(VALUES) :], strict=True)),
-        (np.repeat(every, timed), buckets, times),
-        Users(places, packing.from_steps(places, steps).astype(np.uint32), runs, log_durations),
+        breakdowns.no_durations() if buckets is None or times is None else (np.repeat(every, timed), buckets, times),
+        Users(places, packing.from_steps(used, steps).astype(np.uint32), runs, log_durations),
     )
 
 
-def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
-    """Of runs, as far as these values go."""
+def of(them: Runs, names: Sequence[str] = VALUES, *, counts_only: bool = False) -> Combinations:
+    """Of runs, as far as these values go; perhaps without durations and installations."""
     names = [*names, "failed"] if "failed" not in names else names
     order = np.lexsort([them[name] for name in reversed(names)])
     new = np.zeros(len(them), bool)
@@ -194,14 +193,14 @@ def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
         new[1:] |= column[1:] != column[:-1]
     bounds, place = np.flatnonzero(new), np.cumsum(new) - 1
     installation, bucket = (them[name][order].astype(np.int64) for name in ("installation", "bucket"))
-    succeeded = them["failed"][order] == 0
     counted = {
         "runs": np.ones(len(them), np.int64),
         "placeholder_runs": installation == 0,
         **{name: them[name][order] for name in _TOKENS},
     }
-    timed, times, _ = _sums(place[succeeded], bucket[succeeded], np.zeros(int(succeeded.sum()), np.int64))
-    known = installation > 0
+    succeeded = (them["failed"][order] == 0) & (not counts_only)
+    timed, times, _ = _sums(place[succeeded], bucket[succeeded], bucket[succeeded])
+    known = (installation > 0) & (not counts_only)
     used, runs, log_durations = _sums(place[known], installation[known], (bucket * succeeded)[known])
     return Combinations(
         {name: them[name][order][bounds] for name in names},
@@ -213,7 +212,7 @@ def of(them: Runs, names: Sequence[str] = VALUES) -> Combinations:
 
 def breakdown(them: Runs, name: str, *, counts_only: bool = False) -> Breakdown:
     """Runs told apart by one of BREAKDOWNS, or by nothing (ALL)."""
-    return of(them, KEPT[name].columns).breakdown(name, counts_only=counts_only)
+    return of(them, KEPT[name].columns, counts_only=counts_only).breakdown(name, counts_only=counts_only)
 
 
 def _sums(places: Numbers, numbers: Numbers, amounts: Numbers) -> tuple[Numbers, Numbers, Numbers]:

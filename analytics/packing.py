@@ -46,12 +46,13 @@ def steps(groups: Numbers, numbers: Numbers) -> Numbers:
     return found
 
 
-def from_steps(groups: Numbers, steps: Numbers) -> Numbers:
-    """The numbers that took these steps."""
+def from_steps(lengths: Numbers, steps: Numbers) -> Numbers:
+    """The numbers that took these steps, of groups of these lengths one after the other."""
     sums = np.cumsum(steps, dtype=np.int64)
-    begins = starts(groups)
+    lengths = lengths[lengths > 0]
+    begins = np.cumsum(lengths, dtype=np.int64) - lengths
     before = sums[begins] - steps[begins]  # what the groups before it add
-    return sums - np.repeat(before, np.diff(np.append(begins, len(groups))))
+    return sums - np.repeat(before, lengths)
 
 
 def starts(keys: Numbers) -> Numbers:

@@ -210,9 +210,8 @@ def _seen_on(day: date) -> BitMap:
 def _totals(**when: date) -> Iterator[tuple[date, BitMap]]:
     """Who had a run on each day."""
     totals = DailyRollup.objects.filter(dimension=TOTAL, **when).order_by("day")
-    columns = totals.values_list("day", "counts", "durations", "installations")
-    for day, *packed in runs.binary_rows(columns):
-        yield day, breakdowns.unpacked(*packed).by(ALL).sets[0]
+    for day, installations in runs.binary_rows(totals.values_list("day", "installations")):
+        yield day, breakdowns.only_set(installations)
 
 
 def _note_days(came: Mapping[date, BitMap]) -> None:

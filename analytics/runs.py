@@ -162,15 +162,21 @@ def _option_numbers() -> dict[str, int]:
 def _read(hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
     """`unknown` is not 0 where a value has no number yet."""
     names = ("hour", *COLUMNS, "unknown")
-    query = _READ.format(options=_options(options))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64MB'")  # some days' runs: else it is done on disk
+    found = arrays(_READ.format(options=_options(options)), {"hours": list(hours)}, len(names))
+    return Runs(dict(zip(names, found, strict=True)))
+
+
+def arrays(query: str, parameters: Mapping[str, object], count: int) -> list[Numbers]:
+    """The only row of a query, of so many arrays of bigint; NULL is empty.
+
+    As Postgres sends them: a Python object for each number would take five times as long.
+    """
     connection.ensure_connection()
-    # Columns as arrays, as Postgres sends them: a Python object for each number would take five times as long.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as binary:
-        binary.execute("SET LOCAL work_mem = '64MB'")  # some days' runs: else it is done on disk
-        answer = binary.execute(query, {"hours": list(hours)}, binary=True).pgresult
-        return Runs(
-            {name: _numbers(answer.get_value(0, place) if answer else None) for place, name in enumerate(names)}
-        )
+        answer = binary.execute(query, parameters, binary=True).pgresult
+        return [_numbers(answer.get_value(0, place) if answer else None) for place in range(count)]
 
 
 def _numbers(sent: bytes | None) -> Numbers:

@@ -55,7 +55,7 @@ class Usage:
 def unpacked(packed: bytes) -> Usage:
     """What was packed."""
     versions, steps, *counts = packing.unpack(packed)
-    return Usage(versions, packing.from_steps(versions, steps), *counts)
+    return Usage(versions, packing.from_steps(np.bincount(versions), steps), *counts)
 
 
 def together(several: Iterable[Usage]) -> Usage:

@@ -75,11 +75,12 @@ class Selection:
         """How often each installation ran which version, from `first` to `last` inclusive."""
         between = Q(day__gte=first, day__lte=last)
         if len(self._numbers) > 1:
-            several = DailyCombinations.objects.filter(between).values_list(*_COMBINATIONS, "usage")
-            days = (self._chosen(combinations.unpacked(*packed)) for packed in runs.binary_rows(several))
+            several = DailyCombinations.objects.filter(between).values_list("counts", "installations", "usage")
+            rows = runs.binary_rows(several)
+            days = (self._chosen(combinations.unpacked(counts, None, *users)) for counts, *users in rows)
             return usage.together(them.usage() for them in days)
-        rows = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
-        return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(rows))
+        stored = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
+        return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(stored))
 
     # -- How ----------------------------------------------------------------------------------------------------------
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
-from django.contrib.postgres.aggregates import ArrayAgg
 from pyroaring import BitMap
 
 from analytics import runs
 from analytics.dimensions import ALL
-from analytics.models import Installation
 from analytics.queries.filters import Filter, Period
 from analytics.queries.totals import step_of, steps
 
@@ -222,9 +220,14 @@ def _seen(chosen: Filter, now: datetime) -> _Sets:
 
 def _first_seen(start: datetime, until: datetime) -> _Sets:
     """Who had the first run ever on each day."""
-    new = Installation.objects.filter(first_seen__gte=start.date(), first_seen__lt=until.date())
-    by_day = new.values_list("first_seen").annotate(ids=ArrayAgg("id"))
-    return {day: BitMap(ids) for day, ids in runs.binary_rows(by_day)}
+    days, ids = runs.arrays(_FIRST_SEEN, {"first": start.date(), "until": until.date()}, 2)
+    return {runs.moment(24 * day).date(): BitMap(ids[places].tolist()) for day, places in runs.groups(days)}
+
+
+_FIRST_SEEN = """
+    SELECT array_agg((first_seen - DATE '1970-01-01')::bigint), array_agg(id::bigint) FROM analytics_installation
+    WHERE first_seen >= %(first)s AND first_seen < %(until)s
+"""
 
 
 def _interval(chosen: Filter) -> str:

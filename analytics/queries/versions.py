@@ -17,7 +17,6 @@ from pyroaring import BitMap
 
 from analytics import breakdowns, runs
 from analytics.breakdowns import Breakdown
-from analytics.dimensions import ALL
 from analytics.models import DailyRollup
 from analytics.queries import chance
 from analytics.queries.chance import FALSE_ALARMS_MAX, Difference, Sums
@@ -136,9 +135,8 @@ def _days_to_half(wanted: set[int], first_days: Mapping[int, date], last: date) 
     before = day - timedelta(days=_TRAILING_DAYS - 1)
     rows = DailyRollup.objects.filter(dimension=VERSION, day__gte=before, day__lte=last)
     of_day: dict[date, dict[int, BitMap]] = {}
-    columns = rows.values_list("day", "value", "counts", "durations", "installations")
-    for row_day, number, *packed in runs.binary_rows(columns):
-        of_day.setdefault(row_day, {})[number] = breakdowns.unpacked(*packed).by(ALL).sets[0]
+    for row_day, number, installations in runs.binary_rows(rows.values_list("day", "value", "installations")):
+        of_day.setdefault(row_day, {})[number] = breakdowns.only_set(installations)
     found = {}
     while waiting and day <= last:
         trailing = [of_day.get(day - timedelta(days=ago), {}) for ago in range(_TRAILING_DAYS)]

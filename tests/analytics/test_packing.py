@@ -26,7 +26,9 @@ def test_from_steps_answers_the_numbers_that_took_them(pairs: list[tuple[int, in
     groups, numbers = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
     steps = packing.steps(groups, numbers)
     assert steps.min(initial=0) >= 0
-    assert packing.from_steps(groups, packing.unpack(packing.pack([steps]))[0]).tolist() == numbers.tolist()
+    assert (
+        packing.from_steps(np.bincount(groups), packing.unpack(packing.pack([steps]))[0]).tolist() == numbers.tolist()
+    )
 
 
 def test_threads_pack_and_unpack_side_by_side() -> None:
