@@ -27,7 +27,7 @@ NAMES = (
     "",
     "a/b?c=d&e#f %",
 )
-MARKS = """[...document.querySelectorAll("#content [onerror], #content [onload], #content script:not([src]), #content img")].length
+MARKS = """document.querySelectorAll("#content :is([onerror], [onload], img, script:not([src]))").length
     + [...document.querySelectorAll("a")].filter(link => link.protocol === "javascript:").length"""
 
 
