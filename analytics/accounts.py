@@ -159,6 +159,18 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         """As it was given."""
         return user.get_full_name()
 
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Not one's own, nor what `manage.py` made: somebody has to be left who can."""
+        if obj and (obj.pk == request.user.pk or obj.is_superuser):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Accounts are deleted one by one: many at once would not ask about each."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
     @admin.action(description="Let them log in again: lift the lock after failed logins", permissions=["change"])
     def lift_lock(self, request: HttpRequest, accounts: QuerySet[User]) -> None:
         """What `manage.py axes_reset_username` does."""

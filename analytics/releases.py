@@ -53,11 +53,13 @@ def notice(now: datetime) -> int:
         seen = sorted((day, Version(version), version) for version, day in cursor.fetchall())
         cursor.execute("SELECT min(day) FROM analytics_dailyrollup WHERE dimension = 'total'")
         (portal_began,) = cursor.fetchone()
-    known = {*Release.objects.filter(first_seen_on__isnull=False).values_list("version", flat=True)}
+    noticed = dict(Release.objects.filter(first_seen_on__isnull=False).values_list("version", "released_on"))
+    # One that an administrator took the day from was none: others are not older than it.
+    seen = [one for one in seen if noticed.get(one[2], one[0])]
     found = [
         Release(version=version, first_seen_on=day, released_on=day)
         for day, version in _releases(seen, portal_began)
-        if version not in known
+        if version not in noticed
     ]
     if found:
         Release.objects.bulk_create(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from functools import cache
+from itertools import chain
 from types import UnionType
 from typing import Any, NamedTuple, TypeGuard, Union, get_args, get_origin, get_type_hints
 
@@ -93,8 +94,7 @@ def written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """CSV of plain values, days and times. A text that a spreadsheet would take for a formula has a `'` before it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in chain([header], rows))  # a name may be in the header
     return text.getvalue()
 
 

@@ -83,7 +83,8 @@ def adoption(chosen: Filter, now: datetime) -> Adoption:
     period = chosen.period
     found = by_step(replace(chosen, selection=of_any(chosen.selection, VERSION)), VERSION, period)
     ran = {breakdowns.numbers_of(key)[1] for one in found.values() for key in one.keys.tolist()}
-    names, first_days = chosen.selection.names(VERSION, ran), _first_days()
+    first_days = _first_days()
+    names = chosen.selection.names(VERSION, ran & first_days.keys())  # days are counted a moment after their hours
     shown = [number for number in _in_order(names, first_days) if listed(chosen.selection, VERSION, names[number])]
     young = {number for number in shown if first_days[number] >= period.first - timedelta(days=_YOUNG_DAYS)}
     days_to_half = _days_to_half(young, first_days, now.astimezone(UTC).date() - timedelta(days=1))

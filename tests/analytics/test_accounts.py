@@ -108,13 +108,15 @@ def test_an_administrator_lifts_a_lock(admin: Client) -> None:
 # -- Tokens -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_key_of_a_token_is_on_its_own_page_alone(admin: Client, ada: User) -> None:
-    made = admin.post("/admin/authtoken/tokenproxy/add/", {"user": ada.pk}, follow=True)
+def test_the_key_of_a_token_is_on_its_own_page_alone(admin: Client) -> None:
+    bob = User.objects.create_user("bob")
+    roles.give(bob, VIEWER)
+    made = admin.post("/admin/authtoken/tokenproxy/add/", {"user": bob.pk}, follow=True)
     key = Token.objects.get().key
-    assert made.redirect_chain[-1][0] == f"/admin/authtoken/tokenproxy/{ada.pk}/change/"
+    assert made.redirect_chain[-1][0] == f"/admin/authtoken/tokenproxy/{bob.pk}/change/"
     assert made.content.decode().count(key) == 1
-    others = ["/admin/authtoken/tokenproxy/", f"/admin/authtoken/tokenproxy/{ada.pk}/delete/", LOG]
-    others += [f"/admin/auth/user/{ada.pk}/delete/", f"/admin/authtoken/tokenproxy/{ada.pk}/history/"]
+    others = ["/admin/authtoken/tokenproxy/", f"/admin/authtoken/tokenproxy/{bob.pk}/delete/", LOG]
+    others += [f"/admin/auth/user/{bob.pk}/delete/", f"/admin/authtoken/tokenproxy/{bob.pk}/history/"]
     for path in others:
         page = admin.get(path)
         assert page.status_code == 200, path
@@ -172,3 +174,12 @@ def test_the_audit_log_is_searched_by_name(admin: Client) -> None:
         save(admin, user, role="viewer")
     rows = admin.get(LOG, {"q": "vinc"}).context["cl"].result_list
     assert [entry.object_repr for entry in rows] == ["vincent"]
+
+
+def test_nobody_deletes_the_own_account_nor_one_that_manage_py_made(admin: Client, ada: User) -> None:
+    root = User.objects.create_superuser("root", password=PASSWORD)
+    bob = User.objects.create_user("bob")
+    for user, status in ((ada, 403), (root, 403), (bob, 302)):
+        assert admin.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"}).status_code == status
+    assert set(User.objects.values_list("username", flat=True)) == {"ada", "root"}
+    assert b"delete_selected" not in admin.get("/admin/auth/user/").content

@@ -144,6 +144,11 @@ def test_a_quarantined_line_shows_its_shape_and_nothing_that_is_in_it(
     assert "secret" not in page + caplog.text
 
 
+def test_a_quarantined_line_is_not_found_by_what_is_in_it(admin_client: Client) -> None:
+    answer = admin_client.get("/admin/analytics/quarantined/", {"payload__startswith": "{"})
+    assert answer.status_code == 400
+
+
 def test_quarantined_lines_are_filtered_by_reason(admin_client: Client) -> None:
     source = Quarantined.objects.get(pk=one_of_each()[Quarantined]).source_object
     source.quarantined_set.create(source_line=8, reason="bad_value", payload=b"")

@@ -119,3 +119,10 @@ def test_markers_are_those_of_the_days_by_day_in_one_statement(
         Marker(date(2026, 10, 3), "0.64.0", "release"),
         Marker(date(2026, 10, 5), "0.65.0", "release"),
     ]
+
+
+def test_a_version_that_was_unmarked_hides_no_later_one() -> None:
+    record([*ran("0.63.0", 0), *ran("9999.0", 3), *ran("0.64.0", 9)])
+    assert noticed() == {"9999.0": 3}
+    Release.objects.filter(version="9999.0").update(released_on=None)
+    assert noticed() == {"0.64.0": 9}

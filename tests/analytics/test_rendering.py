@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
-from analytics.rendering import as_csv, as_json, table
+from analytics.rendering import as_csv, as_json, table, written
 
 
 @dataclass(frozen=True)
@@ -100,3 +100,7 @@ def test_csv_of_what_is_no_table_is_refused(hint: object) -> None:
     assert table(hint) is None
     with pytest.raises(TypeError):
         as_csv([], hint)
+
+
+def test_a_header_is_no_formula_either() -> None:
+    assert written(["day", "=cmd"], []) == "day,'=cmd\r\n"

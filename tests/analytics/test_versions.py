@@ -11,7 +11,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from analytics import queries
-from analytics.models import Event, Installation
+from analytics.models import DailyRollup, Event, Installation
 from analytics.queries import Comparison, Filter, Period, Selection
 from analytics.queries.chance import INSTALLATIONS_MIN
 from tests.analytics.history import made_up, record, run
@@ -306,3 +306,9 @@ def test_geometric_mean_is_that_of_the_durations() -> None:
 def test_first_day_is_a_utc_day() -> None:
     record([run(datetime.fromisoformat("2026-11-20T23:30:00-02:00"))])
     assert queries.adoption(of(), NOON).versions[0].first_day == date(2026, 11, 21)
+
+
+def test_adoption_waits_for_days_that_are_about_to_be_counted() -> None:
+    record([run(NOON, tool_version="0.64.0")])
+    DailyRollup.objects.all().delete()
+    assert queries.adoption(of("today", "hour"), NOON).versions == []

@@ -55,23 +55,24 @@ def visit(
     viewport: ViewportSize = WIDE,
     role: Role | None = ADMINISTRATOR,
     silent: bool = True,
+    said: list[str] | None = None,
 ) -> Iterator[Page]:
     """A page of an account of this role, or of nobody.
 
     Fails at the end if the console was written to, as by what breaks the policy, or a dialog opened; unless `silent` is
-    false.
+    false. All of that goes into `said`.
     """
     context = browser.new_context(viewport=viewport, color_scheme="light")
     if role:
         cookie = portal.sessions[role.name]
         context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": portal.url}])
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(dialog.message))  # and the page waits for an answer in vain
+    told: list[str] = [] if said is None else said
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("dialog", lambda dialog: told.append(dialog.message))  # and the page waits for an answer in vain
     yield page
-    assert said == [] or not silent
+    assert told == [] or not silent
     context.close()
 
 
