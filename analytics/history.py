@@ -99,7 +99,7 @@ def received_at(listed: Listed) -> datetime:
 def time_in_name(name: str) -> datetime | None:
     """The time of the ULID in an object's name, which is when it was written; else the end of the day of its path."""
     day = _day(name)
-    written = _ulid_time(name)
+    written = ulid_time(name)
     if written and (day is None or day <= written.date() <= day + timedelta(days=1)):
         return written
     return datetime.combine(day, _LAST_MOMENT) if day else None
@@ -152,7 +152,7 @@ def _day(name: str) -> date | None:
         return None  # there is no such day
 
 
-def _ulid_time(name: str) -> datetime | None:
+def ulid_time(name: str) -> datetime | None:
     """What the first 48 of a ULID's bits say (github.com/ulid/spec)."""
     found = _ULID.search(name)
     if not found:

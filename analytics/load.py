@@ -47,7 +47,8 @@ CLOCK_STEP_MAX_MS = 60_000
 class Loaded:
     """What a look at the bucket brought: objects, and what became of their rows.
 
-    `delayed` are those that could not be fetched; they wait for another look.
+    `delayed` are those that could not be fetched; they wait for another look. `latest` are those of the last
+    transaction, as the ledger has them.
     """
 
     objects: int = 0
@@ -56,6 +57,7 @@ class Loaded:
     quarantined: int = 0
     foreign_objects: int = 0
     delayed: list[Listed] = field(default_factory=list)
+    latest: list[LoadedObject] = field(default_factory=list)
 
     @property
     def delayed_objects(self) -> int:
@@ -116,6 +118,7 @@ def load_objects(
                 left = ready.result().left
                 _load_chunk(ready.result(), known, seen, wait=wait)
                 progress(seen)
+                seen.latest = []
     return seen
 
 
@@ -270,6 +273,7 @@ def _store(parsed: Sequence[_Parsed], seen: Loaded) -> None:
         rows += one.rows
         _keep(one.broken, source)
     loaded = write(rows)
+    seen.latest += ledger
     seen.objects += len(parsed)
     seen.rows += loaded
     seen.duplicates += len(rows) - loaded

@@ -4,6 +4,7 @@ import logging
 import threading
 
 from celery import shared_task
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
@@ -12,6 +13,11 @@ from analytics.warehouse import WarehouseBusy
 from ingest import archive, buffer
 
 logger = logging.getLogger(__name__)
+
+# Each of several beats says "look now". Who hears it first looks; who hears it so soon after is at another beat's.
+_TURN_SECONDS = 60
+_TURN_SHARE = 0.9  # of a job's interval
+BOOKS_SECONDS = 15.0
 
 # While Postgres or the bucket is slow, looks must not fill every thread of the worker: the archiver needs one.
 _one_look_at_a_time = threading.Lock()
@@ -37,7 +43,9 @@ def watch_books() -> None:
     if not _one_reading_at_a_time.acquire(blocking=False):
         return
     try:
-        ledger.watch(timezone.now())
+        if buffer.take_turn("books", _TURN_SHARE * BOOKS_SECONDS):
+            with buffer.looking("books"):
+                ledger.watch(timezone.now())
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
         logger.warning("books not read: %s %s", type(error).__name__, str(error).partition("\n")[0])
     finally:
@@ -50,8 +58,10 @@ def verify_nightly() -> None:
     if not _one_verification_at_a_time.acquire(blocking=False):
         return
     try:
+        if not buffer.take_turn("verify", _TURN_SECONDS):
+            return
         report = verify.verify(verify.slice_of(timezone.now()))
-    except (archive.ArchiveUnavailable, DatabaseError, InterfaceError) as error:
+    except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
         logger.warning("not verified: %s %s", type(error).__name__, str(error).partition("\n")[0])
         return
     finally:
@@ -78,11 +88,15 @@ def _bring_up(*, everything: bool) -> None:
     if not _one_look_at_a_time.acquire(blocking=False):
         return
     try:
-        loaded = load.catch_up(everything=everything, wait=False)
-        rollups.refresh(wait=False)
+        seconds = _TURN_SECONDS if everything else _TURN_SHARE * settings.LOAD_INTERVAL_SECONDS
+        if not buffer.take_turn(f"load everything={everything}", seconds):
+            return
+        with buffer.looking("loader", unless=(WarehouseBusy,)):
+            loaded = load.catch_up(everything=everything, wait=False, progress=_tell)
+        with buffer.looking("rollups", unless=(WarehouseBusy,)):
+            rollups.refresh(wait=False)
         if loaded.objects or everything:
             releases.notice(timezone.now())
-        buffer.note_finished("loader")
     except WarehouseBusy:
         return  # a command is at it
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
@@ -91,4 +105,11 @@ def _bring_up(*, everything: bool) -> None:
     finally:
         _one_look_at_a_time.release()
     if loaded.objects:
-        logger.info("loaded objects=%d rows=%d duplicates=%d", loaded.objects, loaded.rows, loaded.duplicates)
+        counts = {"objects": loaded.objects, "rows": loaded.rows, "duplicates": loaded.duplicates}
+        logger.info("look ended", extra=counts)
+
+
+def _tell(seen: load.Loaded) -> None:
+    """One line an object: the archiver's line of the same name says which requests' events it has."""
+    for row in seen.latest:
+        logger.info("loaded", extra={"object": row.name, "rows": row.rows, "state": row.state})

@@ -43,8 +43,9 @@ class _Look:
 def archive_due(*, force: bool = False) -> int:
     """Seal what is due, write each sealed batch, release it. Answers how many rows went into the archive.
 
-    With `force`, all that waits when it is called is due, and a bucket that was away a moment ago is asked again.
-    A batch that the bucket refuses holds up no other. Raises ArchiveUnavailable, when the others are done.
+    With `force`, all that waits when it is called is due, a bucket that was away a moment ago is asked again, and what
+    another process writes is written, too. A batch that the bucket refuses holds up no other. Raises
+    ArchiveUnavailable, when the others are done.
     """
     if not force and time.monotonic() < _away_until:
         return 0
@@ -56,7 +57,8 @@ def archive_due(*, force: bool = False) -> int:
         buffer.seal_due(max_age_ms=buffer.now_ms() - started_ms if force else None)
         look = _Look()
         with ThreadPoolExecutor(archive.PUTS_AT_ONCE) as pool:
-            for future in [pool.submit(_archive_batch, seal, look) for seal in buffer.sealed()]:
+            write = _archive_batch if force else _archive_claimed
+            for future in [pool.submit(write, seal, look) for seal in buffer.sealed()]:
                 look.rows += future.result()
         rows += look.rows
         _note(look)
@@ -72,6 +74,16 @@ def forget() -> None:
     _failed_looks, _away_until = 0, 0.0
 
 
+def _archive_claimed(seal: Seal, look: _Look) -> int:
+    """A batch that no other process is writing: each put costs time and money."""
+    if look.is_hopeless or not buffer.claim(seal):
+        return 0
+    rows = _archive_batch(seal, look)
+    if not rows:
+        buffer.unclaim(seal)
+    return rows
+
+
 def _archive_batch(seal: Seal, look: _Look) -> int:
     if look.is_hopeless:
         return 0
@@ -81,7 +93,7 @@ def _archive_batch(seal: Seal, look: _Look) -> int:
         if not buffer.is_sealed(seal):
             return 0  # released by another process since it was listed
         # Only somebody else's hand in Redis can do that. What is left goes into the archive; the books show the rest.
-        logger.error("rows are missing in Redis: a batch of %d has %d left", seal.rows, len(lines))
+        logger.error("rows are missing in Redis: a batch of %d has %d left", seal.rows, len(lines), extra=_span(seal))
     name = batches.object_name(seal.first_ms, seal.identity, seal.first_id, seal.last_id)
     try:
         if lines:
@@ -94,8 +106,14 @@ def _archive_batch(seal: Seal, look: _Look) -> int:
     rows = buffer.release(seal)
     if not rows:
         return 0  # released by another process that wrote the same object
-    logger.info("archived %s rows=%d ms=%d", name, rows, (time.monotonic() - started) * 1000)
+    took_ms = int((time.monotonic() - started) * 1000)
+    logger.info("archived", extra={"object": name, "rows": rows, **_span(seal), "ms": took_ms})
     return rows
+
+
+def _span(seal: Seal) -> dict[str, str]:
+    """Which requests' events a batch has: those whose id is not below the first, nor above the last."""
+    return {"first_id": seal.first_id, "last_id": seal.last_id}
 
 
 def _note(look: _Look) -> None:

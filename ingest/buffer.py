@@ -9,8 +9,9 @@ when.
 
 import logging
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -35,11 +36,17 @@ COUNTERS = "{vibetel}:counters"  # hash: the books' terms -> events
 DROPPED = "{vibetel}:dropped"  # hash: what was left out of accepted events, by name -> times
 LATENCIES = "{vibetel}:latencies"  # hash: "status:bucket" -> requests, "status:us" -> microseconds
 FINISHED = "{vibetel}:finished"  # hash: periodic job -> Unix seconds
+LOOKS = "{vibetel}:looks"  # hash: "job:looks", "job:failures" -> times, "job:us" -> microseconds
 
 _DONE = "{vibetel}:done:"  # with a token: was this call carried out? for an hour
+_CLAIM = "{vibetel}:claim:"  # with a seal's first id: somebody writes it to the bucket
+_TURN = "{vibetel}:turn:"  # with a job: somebody has done it, or is at it
 
 # Names of senders' fields are senders' text: so many are counted by name, the others together.
 DROPPED_NAMES_MAX = 200
+
+# Whoever claimed a batch and was killed keeps it from the others for so long.
+CLAIM_SECONDS = 10
 
 _SEALS_PER_CALL = 50
 
@@ -131,10 +138,11 @@ def push(
     counts: Mapping[str, int],
     dropped: Mapping[str, int] = MappingProxyType({}),
     charges: Sequence[Charge] = (),
-) -> None:
+) -> str:
     """Append the lines and count: `received` events came, of which `len(lines)` are accepted and `counts` otherwise.
 
-    When this returns the lines are on Redis's disk. Raises SenderLimited, BufferFull, BufferUnavailable: then none of
+    When this returns the lines are on Redis's disk. Answers the stream id of the first; empty where there is none.
+    Raises SenderLimited, BufferFull, BufferUnavailable: then none of
     them is there; or BufferUnsure.
     """
     keys = (STREAM, BUFFER, COUNTERS, DROPPED, *(charge.key for charge in charges))
@@ -149,7 +157,7 @@ def push(
         arguments += charge[1:]
     arguments += lines
     try:
-        outcome, wait_ms, number = round_trip.call("push", keys, arguments)
+        outcome, wait_ms, number, first_id = round_trip.call("push", keys, arguments)
     except round_trip.RedisAway as error:
         if error.mark:
             raise BufferUnsure(error.mark) from error
@@ -160,6 +168,7 @@ def push(
         _note_full(outcome == b"full")
     if outcome == b"full":
         raise BufferFull
+    return cast(bytes, first_id).decode()
 
 
 def _note_full(full: bool) -> None:
@@ -208,6 +217,21 @@ def sealed() -> list[Seal]:
         last_id, rows, size = value.decode().split()
         seals.append(Seal(first_id.decode(), last_id, int(rows), int(size), identity.decode()))
     return sorted(seals, key=lambda seal: _position(seal.first_id))
+
+
+def claim(seal: Seal) -> bool:
+    """Whether the batch is the caller's to write for CLAIM_SECONDS, and nobody else's.
+
+    Correctness does not rest on it: who writes a batch that another writes, too, finds the object there.
+    """
+    with _redis_errors():
+        return bool(connection().set(_CLAIM + seal.first_id, "", nx=True, ex=CLAIM_SECONDS))
+
+
+def unclaim(seal: Seal) -> None:
+    """Let others write the batch at once."""
+    with _redis_errors():
+        connection().delete(_CLAIM + seal.first_id)
 
 
 def is_sealed(seal: Seal) -> bool:
@@ -288,10 +312,45 @@ def hazards() -> list[str]:
     ]
 
 
-def note_finished(job: str) -> None:
-    """Note that a periodic job just finished; /readyz shows when."""
+def take_turn(job: str, seconds: float) -> bool:
+    """Whether nobody took this job's turn in the last so many seconds: of several beats, one is heard."""
     with _redis_errors():
-        connection().hset(FINISHED, job, now_ms() // 1000)
+        return bool(connection().set(_TURN + job, "", nx=True, px=int(seconds * 1000)))
+
+
+@contextmanager
+def looking(job: str, *, unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Count a look of a periodic job, how long it took, and whether it finished or, by an exception, failed.
+
+    One of `unless` says that there was no look.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    except unless:
+        raise
+    except BaseException:
+        _note_look(job, began, failed=True)
+        raise
+    _note_look(job, began, failed=False)
+
+
+def _note_look(job: str, began: float, *, failed: bool) -> None:
+    microseconds = int((time.monotonic() - began) * 1_000_000)
+    # A Redis that is away has no room for this, and what the look says of it is said already.
+    with suppress(BufferUnavailable), _redis_errors(), connection().pipeline() as together:
+        together.hincrby(LOOKS, f"{job}:looks", 1)
+        together.hincrby(LOOKS, f"{job}:failures", int(failed))
+        together.hincrby(LOOKS, f"{job}:us", microseconds)
+        if not failed:
+            together.hset(FINISHED, job, now_ms() // 1000)
+        together.execute()
+
+
+def looks() -> dict[str, int]:
+    """Of each periodic job `job:looks` and `job:failures`, how many, and `job:us`, how long they took."""
+    with _redis_errors():
+        return _integers(cast(dict[bytes, bytes], connection().hgetall(LOOKS)))
 
 
 def finished() -> dict[str, int]:

@@ -148,6 +148,14 @@ def _headers() -> list[OpenApiParameter]:
         ),
         OpenApiParameter("Allow", str, "header", response=[405], required=True, enum=["POST"]),
         OpenApiParameter(
+            "X-Request-ID",
+            str,
+            "header",
+            response=[202],
+            required=True,
+            description="By which the portal's logs know the request.",
+        ),
+        OpenApiParameter(
             "Retry-After", seconds, "header", response=[429, 503], required=True, description="In seconds."
         ),
     ]

@@ -20,8 +20,8 @@ def archive_due_batches() -> None:
         buffer.seal_due()  # by its time, though the bucket may keep an earlier look
         if _one_look_at_a_time.acquire(blocking=False):
             try:
-                archiver.archive_due()
-                buffer.note_finished("archiver")
+                with buffer.looking("archiver"):
+                    archiver.archive_due()
             finally:
                 _one_look_at_a_time.release()
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable) as error:

@@ -1,5 +1,6 @@
 """POST /api/pipeline: the HTTP contract over checks, throttles and buffer."""
 
+import logging
 import time
 import zlib
 from collections import Counter
@@ -24,6 +25,10 @@ from ingest.checks import Accepted, Checked, Rejected
 from ingest.round_trip import RedisAway
 
 RETRY_AFTER_SECONDS = 5
+# The stream id of a request's first event: the log of the archiver says which object has which of them.
+REQUEST_ID = "X-Request-ID"
+
+logger = logging.getLogger(__name__)
 
 # The body was refused whole: an event in the books.
 _BODY_REFUSED = (
@@ -143,11 +148,16 @@ class PipelineView(APIView):
         body = cast(bytes, request.data or b"")  # DRF parses no empty body
         self.body_bytes = len(body)
         checked = _check(body, names.admit)
-        self.keep(checked)
-        return self.answer(*_answer(checked.verdicts))
+        request_id = self.keep(checked)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("received", extra={"request": request_id or "-", **_counts(checked)})
+        return self.answer(*_answer(checked.verdicts), {REQUEST_ID: request_id} if request_id else None)
 
-    def keep(self, checked: Checked) -> None:
-        """Buffer what is accepted, and count the rest. Raises Throttled, Unavailable."""
+    def keep(self, checked: Checked) -> str:
+        """Buffer what is accepted, and count the rest. Answers the request's id, empty where none is accepted.
+
+        Raises Throttled, Unavailable.
+        """
         lines = [verdict.line for verdict in checked.verdicts if isinstance(verdict, Accepted)]
         received = len(checked.verdicts)
         charges = throttles.charges(
@@ -157,7 +167,7 @@ class PipelineView(APIView):
         if len(lines) < received:
             rejected = Counter(f"rejected:{v.reason}" for v in checked.verdicts if isinstance(v, Rejected))
         try:
-            buffer.push(lines, received=received, counts=rejected, dropped=checked.dropped, charges=charges)
+            return buffer.push(lines, received=received, counts=rejected, dropped=checked.dropped, charges=charges)
         except buffer.SenderLimited as limited:
             throttles.remember(limited.charge, limited.wait_ms)
             raise Throttled(limited.wait_ms / 1000) from limited
@@ -236,6 +246,11 @@ def _answer(verdicts: list[Accepted | Rejected]) -> tuple[dict[str, object], int
     success = any(isinstance(verdict, Accepted) for verdict in verdicts)
     code = status.HTTP_202_ACCEPTED if success else status.HTTP_400_BAD_REQUEST
     return {"success": success, "results": results}, code
+
+
+def _counts(checked: Checked) -> dict[str, int]:
+    accepted = sum(isinstance(verdict, Accepted) for verdict in checked.verdicts)
+    return {"accepted": accepted, "rejected": len(checked.verdicts) - accepted}
 
 
 def _result(verdict: Accepted | Rejected) -> dict[str, str]:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
+
+_TAKEN = ("api", "static", "healthz", "readyz", "metrics")
 
 
 class Environment:
@@ -23,6 +25,8 @@ class Environment:
     def __init__(self, given: Mapping[str, str], fallback: Mapping[str, str]) -> None:
         self._given = given
         self._fallback = fallback
+        self.secrets: set[str] = set()
+        """What `secret` and `server` have read that no log may show."""
 
     def text(self, name: str, default: str | None = None) -> str:
         """The variable, else the content of the file named by `<name>_FILE`, else the fallback's, else `default`.
@@ -42,6 +46,19 @@ class Environment:
             raise ImproperlyConfigured(f"{name} is not set, and there is no embedded server to stand in for it")
         return default
 
+    def secret(self, name: str, default: str | None = None) -> str:
+        """As `text`, and the value is a secret."""
+        value = self.text(name, default)
+        self.secrets.add(value)
+        return value
+
+    def server(self, name: str, *schemes: str, default: str | None = None) -> str:
+        """A URL of a server of one of these schemes, whose password is a secret."""
+        value = self.parsed(name, url(*schemes), default)
+        password = urlsplit(value).password or ""
+        self.secrets |= {password, unquote(password)}
+        return value
+
     def parsed(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T:
         """As `text`, passed through `parse`, whose ValueError becomes ImproperlyConfigured."""
         value = self.text(name, default)
@@ -53,6 +70,10 @@ class Environment:
     def positive(self, name: str, default: int) -> int:
         """A whole number of at least 1."""
         return self.parsed(name, _positive, str(default))
+
+    def seconds(self, name: str, default: int) -> int:
+        """A whole number of seconds; 0 is none."""
+        return self.parsed(name, lambda value: 0 if value == "0" else _positive(value), str(default))
 
     def names(self, name: str, default: str) -> list[str]:
         """A comma-separated list."""
@@ -93,6 +114,20 @@ def rate(value: str) -> tuple[int, int] | None:
 def networks(value: str) -> list[IPv4Network | IPv6Network]:
     """Addresses and networks, separated by commas: `10.0.0.0/8, ::1`. Raises ValueError."""
     return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+
+
+def url_path(value: str) -> str:
+    """A path's parts without slashes around them, such as `admin` or `inner/portal`. Raises ValueError."""
+    if not re.fullmatch(r"[\w-]+(/[\w-]+)*", value) or value.partition("/")[0] in _TAKEN:
+        raise ValueError(f"{value!r} is no path such as inner/portal, or begins with one of {', '.join(_TAKEN)}")
+    return value
+
+
+def log_format(value: str) -> str:
+    """`plain` or `json`. Raises ValueError."""
+    if value not in ("plain", "json"):
+        raise ValueError(f"{value!r} is neither plain nor json")
+    return value
 
 
 def log_level(value: str) -> str:

@@ -3,13 +3,26 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 
 from analytics import roles
+from vibetel import answers
+
+API = "/api/"
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
+    """404; under /api/ as JSON."""
+    if request.path.startswith(API):
+        return answers.not_found(request, exception)
     return render(request, "404.html", {**admin.site.each_context(request), "title": "Not here"}, status=404)
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """500; under /api/ as JSON."""
+    if request.path.startswith(API):
+        return answers.failed(request)
+    return HttpResponse(render_to_string("500.html"), status=500)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

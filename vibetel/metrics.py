@@ -19,8 +19,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from analytics import ledger
-from analytics.models import Verification
+from analytics import history, ledger
+from analytics.models import LoadedObject, TouchedHour, Verification
 from ingest import buffer, tally
 
 _BOUNDS = [*(str(ms / 1000) for ms in tally.LATENCY_BOUNDS_MS), "+Inf"]
@@ -85,15 +85,50 @@ class _Ingest(Collector):
         oldest_ms = buffer.oldest_waiting_ms()
         waited_seconds = max(0, buffer.now_ms() - oldest_ms) / 1000 if oldest_ms else 0
         yield GaugeMetricFamily("vibetel_buffer_oldest_seconds", "How long the oldest waits.", value=waited_seconds)
+        batches = len(buffer.sealed())
+        yield GaugeMetricFamily("vibetel_buffer_batches", "Batches that are due and not in the bucket.", value=batches)
+        yield from _looks()
         yield _latencies()
 
 
 class _Warehouse(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
-            return [*_books(), *_verification()]
+            return [*_warehouse(), *_books(), *_verification()]
         except (DatabaseError, InterfaceError):
             return []
+
+
+def _looks() -> Iterator[Metric]:
+    counts = buffer.looks()
+    for what, meaning, unit in (
+        ("looks", "How often a stage looked for what there is to do.", 1),
+        ("failures", "How often such a look failed: a store was away.", 1),
+        ("us", "How long the looks took.", 1_000_000),
+    ):
+        name = "vibetel_stage_seconds" if what == "us" else f"vibetel_stage_{what}"
+        family = CounterMetricFamily(name, meaning, labels=("stage",))
+        for key, value in sorted(counts.items()):
+            stage, _, found = key.partition(":")
+            if found == what:
+                family.add_metric([stage], value / unit)
+        yield family
+    ages = GaugeMetricFamily("vibetel_stage_age_seconds", "How long ago a look ended well.", labels=("stage",))
+    now_seconds = buffer.now_ms() / 1000
+    for stage, finished_at in sorted(buffer.finished().items()):
+        ages.add_metric([stage], max(0.0, now_seconds - finished_at))
+    yield ages
+
+
+def _warehouse() -> Iterator[Metric]:
+    hours = TouchedHour.objects.count()
+    yield GaugeMetricFamily("vibetel_rollups_behind_hours", "Hours whose figures are to be recomputed.", value=hours)
+    last = LoadedObject.objects.filter(imported=False).order_by("-loaded_at").first()
+    if last and (accepted_at := history.ulid_time(last.name)):
+        seconds = (last.loaded_at - accepted_at).total_seconds()
+        yield GaugeMetricFamily(
+            "vibetel_load_lag_seconds", "From its first event to Postgres, for the last object.", value=seconds
+        )
 
 
 def _books() -> Iterator[Metric]:

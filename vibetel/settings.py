@@ -4,6 +4,7 @@ The sections follow an event on its way. With none set, the embedded servers of 
 """
 
 import os
+import ssl
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,18 +27,23 @@ try:
 except OSError as error:
     raise ImproperlyConfigured(f"DATA_DIR: cannot use {DATA_DIR}: {error.strerror}") from error
 env = Environment(os.environ, fallback=_embedded)
+# The process that receives events asks neither Postgres nor the bucket, and starts without their addresses.
+_not_for_ingest = "" if os.environ.get("DJANGO_SETTINGS_MODULE") == "vibetel.ingest_settings" else None
 PORT = env.parsed("PORT", environment.port, "8000")  # where `manage.py up` serves the portal
 INGEST_PORT = env.parsed("INGEST_PORT", environment.port, str(PORT + 1))  # and where it receives events
+# Where `manage.py collectstatic` puts static files, under names that browsers may keep for ever. Without it each app's
+# folder is served as it is.
+STATIC_ROOT = env.text("STATIC_ROOT", "") or None
 
 # -- Secrets ----------------------------------------------------------------------------------------------------------
 
 # Signs sessions, and hashes addresses for the limits; one for all processes. Changed, everybody logs in again.
-SECRET_KEY = env.text("SECRET_KEY")
-IDENTITY_HASH_KEY = env.text("IDENTITY_HASH_KEY").encode()  # hashes user ids that are no UUIDs; never change it
+SECRET_KEY = env.secret("SECRET_KEY")
+IDENTITY_HASH_KEY = env.secret("IDENTITY_HASH_KEY").encode()  # hashes user ids that are no UUIDs; never change it
 
 # -- Ingest: POST, check, buffer --------------------------------------------------------------------------------------
 
-REDIS_URL = env.parsed("REDIS_URL", environment.url("redis", "rediss"))
+REDIS_URL = env.server("REDIS_URL", "redis", "rediss")
 EVENTS_MAX_COUNT = env.positive("EVENTS_MAX_COUNT", 500)  # events in one request; above: 413
 BODY_MAX_BYTES = env.positive("BODY_MAX_BYTES", 1_048_576)  # bytes of one request, as sent and inflated; above: 413
 # Where clients send to: what the dashboards tell maintainers, and what simulate sends to.
@@ -54,14 +60,14 @@ BUFFER_MAX_BYTES = env.positive(
     "BUFFER_MAX_BYTES", 512 * 1_048_576
 )  # their lines' bytes, at most half of Redis's memory
 
-METRICS_TOKEN = env.text("METRICS_TOKEN", "")  # who sends it as bearer token may read /metrics; else this machine only
+METRICS_TOKEN = env.secret("METRICS_TOKEN", "")  # who sends it as bearer token may read /metrics; else this machine
 
 # -- Batch and archive ------------------------------------------------------------------------------------------------
 
 BATCH_MAX_ROWS = env.positive("BATCH_MAX_ROWS", 100)
 BATCH_MAX_BYTES = env.positive("BATCH_MAX_BYTES", 10_485_760)  # of uncompressed lines
 BATCH_MAX_SECONDS = env.positive("BATCH_MAX_SECONDS", 5)  # from a batch's first row until it is due
-ARCHIVE_BUCKET = env.text("ARCHIVE_BUCKET")
+ARCHIVE_BUCKET = env.text("ARCHIVE_BUCKET", _not_for_ingest)
 
 
 def _archive(role: str) -> dict[str, object]:
@@ -78,7 +84,7 @@ def _archive(role: str) -> dict[str, object]:
             "endpoint_url": endpoint_url or None,
             "region_name": env.text("ARCHIVE_REGION", "auto"),
             "access_key": env.text(f"ARCHIVE_{role}_ACCESS_KEY_ID", "") or None,
-            "secret_key": env.text(f"ARCHIVE_{role}_SECRET_ACCESS_KEY", "") or None,
+            "secret_key": env.secret(f"ARCHIVE_{role}_SECRET_ACCESS_KEY", "") or None,
             "client_config": Config(
                 s3={"addressing_style": "path"},
                 signature_version="s3v4",
@@ -98,21 +104,28 @@ def _archive(role: str) -> dict[str, object]:
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_ROOT
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
     "archive": _archive("WRITE"),
     "archive_read": _archive("READ"),
 }
 
 # -- Load -------------------------------------------------------------------------------------------------------------
 
-DATABASE_URL = env.parsed("DATABASE_URL", environment.url("postgresql", "postgres"))
+DATABASE_URL = env.server("DATABASE_URL", "postgresql", "postgres", default=_not_for_ingest)
 # A connection a request: granian ends idle threads without a word to Python, and each would leave its own behind.
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)}
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=0)} if DATABASE_URL else {}
+for _database in DATABASES.values():
+    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 LOAD_INTERVAL_SECONDS = env.positive("LOAD_INTERVAL_SECONDS", 2)
 RETENTION_MONTHS = env.positive("RETENTION_MONTHS", 13)  # how long Postgres keeps events; figures stay, and the archive
 
 CELERY_BROKER_URL = REDIS_URL
+if REDIS_URL.startswith("rediss:"):  # what else its URL says of TLS, Celery reads there
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
@@ -147,6 +160,7 @@ CELERY_BEAT_SCHEDULE = {
 DEBUG = False
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", "")
+ADMIN_PATH = env.parsed("ADMIN_PATH", environment.url_path, "admin")  # where the dashboards are
 ROOT_URLCONF = "vibetel.urls"
 WSGI_APPLICATION = "vibetel.wsgi.application"
 INSTALLED_APPS = [
@@ -192,7 +206,7 @@ TEMPLATES = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # serves each app's static folder as it is: no collectstatic step
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 # Requests of the stats API, of one account, as each web process counts them; or `off`. Above: 429
 STATS_RATE_PER_ACCOUNT = env.parsed("STATS_RATE_PER_ACCOUNT", environment.rate, "600/min")
 SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0", "TITLE": "vibetel: figures", "VERSION": "1"}  # its document
@@ -250,7 +264,7 @@ SECURE_REFERRER_POLICY = "same-origin"  # a page's query string names commands a
 _https = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
-SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_SECONDS = env.seconds("HSTS_SECONDS", 31_536_000) if _https else 0
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS for subdomains: whose they are, the portal does not know
     "security.W008",  # redirects to https: the proxy's, which this process could send round in circles
@@ -259,10 +273,14 @@ SILENCED_SYSTEM_CHECKS = [
 
 # -- Logs: ids, counts and milliseconds; never payloads, addresses or keys --------------------------------------------
 
+LOG_FORMAT = env.parsed("LOG_FORMAT", environment.log_format, "plain")  # or json: one object a line
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "plain": {"()": "vibetel.logs.Plain", "secrets": env.secrets},
+        "json": {"()": "vibetel.logs.JSON", "secrets": env.secrets},
+    },
     "filters": {
         # While Redis is away or the buffer full, each event is answered so: round_trip.py and buffer.py say it once.
         "no_503": {
@@ -271,7 +289,7 @@ LOGGING = {
         }
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "plain"},
+        "stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT},
         "null": {"class": "logging.NullHandler"},
     },
     "root": {"handlers": ["stderr"], "level": env.parsed("LOG_LEVEL", environment.log_level, "INFO")},
@@ -282,5 +300,7 @@ LOGGING = {
         "django.security.DisallowedHost": {"handlers": ["null"], "propagate": False},
         "celery": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # With LOG_LEVEL=DEBUG these would log what they send, keys included.
+        **{name: {"level": "INFO"} for name in ("boto3", "botocore", "s3transfer", "urllib3", "kombu", "asyncio")},
     },
 }

@@ -1,8 +1,9 @@
-"""URLs of the portal: health, metrics, the stats API, the dashboards under /admin/.
+"""URLs of the portal: health, metrics, the stats API, the dashboards under ADMIN_PATH.
 
 Another process takes events: ingest_urls.py.
 """
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -15,7 +16,8 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
     path("api/stats/", include("analytics.urls")),
-    path("admin/", admin.site.urls),
+    path(f"{settings.ADMIN_PATH}/", admin.site.urls),
 ]
 handler403 = "vibetel.errors.forbidden"
 handler404 = "vibetel.errors.not_found"
+handler500 = "vibetel.errors.failed"

@@ -3,7 +3,8 @@
 -- ARGV: begin at the latest (Unix ms, by this clock), the mark's number, max rows, max bytes, most names of senders in
 --       `dropped`, events received, number of counters, number of dropped names, name and amount of each of these; then for
 --       each charge its cost and its rate (so many events in so many seconds); then the lines
--- Answers {'kept', 0, 0}, {'full', 0, 0}, {'limited', ms until it would not be, by which charge}, or 'late'.
+-- Answers {'kept', 0, 0, stream id of the first line}, {'full', 0, 0, ''}, {'limited', ms until it would not be, by which
+-- charge, ''}, or 'late'.
 -- The mark holds the number and, where lines were kept, the stream ids of the first and the last (withdraw.lua).
 local begin_by, max_rows, max_bytes, max_dropped, received, counter_count, dropped_count = tonumber(ARGV[1]),
   tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -40,11 +41,11 @@ end
 if wait > 0 then
   redis.call('HINCRBY', KEYS[4], 'limited', received)
   mark('')
-  return {'limited', math.ceil(wait), limiting}
+  return {'limited', math.ceil(wait), limiting, ''}
 end
 
 local rows = #ARGV - first_line + 1
-local ids = ''
+local ids, first = '', ''
 if rows > 0 then
   local bytes = 0
   for i = first_line, #ARGV do
@@ -54,9 +55,10 @@ if rows > 0 then
   if redis.call('XLEN', KEYS[2]) + rows > max_rows or stored_bytes + bytes > max_bytes then
     redis.call('HINCRBY', KEYS[4], 'unavailable', received)
     mark('')
-    return {'full', 0, 0}
+    return {'full', 0, 0, ''}
   end
-  local first, last = nil, nil
+  first = nil
+  local last = nil
   for i = first_line, #ARGV do
     last = redis.call('XADD', KEYS[2], '*', 'line', ARGV[i])
     first = first or last
@@ -83,4 +85,4 @@ for i = first_dropped, first_charge - 1, 2 do
   end
   redis.call('HINCRBY', KEYS[5], name, ARGV[i + 1])
 end
-return {'kept', 0, 0}
+return {'kept', 0, 0, first}

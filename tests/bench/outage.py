@@ -29,8 +29,8 @@ from tests.vibetel.programs import CHECKOUT, pid_of
 from vibetel.embedded import servers
 from vibetel.embedded.addresses import free_ports, read_or_create, redis_url
 from vibetel.embedded.child import Child
-from vibetel.embedded.portal import ingest_command
 from vibetel.embedded.supervisor import Supervisor
+from vibetel.start import ingest_command
 
 How = Literal["frozen", "stopped", "killed"]
 SENDERS = 16

@@ -20,7 +20,8 @@ import redis
 
 from tests.servers import remove
 from tests.vibetel.programs import CHECKOUT, pid_of
-from vibetel.embedded import portal, servers
+from vibetel import start
+from vibetel.embedded import servers
 from vibetel.embedded.addresses import free_ports, read_or_create, redis_url
 from vibetel.embedded.child import Child, end_of_log
 from vibetel.embedded.supervisor import Supervisor
@@ -165,7 +166,7 @@ def _endpoints(data_dir: Path) -> dict[str, Endpoint]:
     plain = yardstick | {"DJANGO_SETTINGS_MODULE": f"{_YARDSTICKS}.plain_settings"}
     typical = yardstick | {"DJANGO_SETTINGS_MODULE": f"{_YARDSTICKS}.typical_settings"}
     endpoints = [
-        Endpoint("ours", portal.ingest_command(ports[0]), ours, ports[0], _STREAM),
+        Endpoint("ours", start.ingest_command(ports[0]), ours, ports[0], _STREAM),
         Endpoint("plain", _yardstick_command(ports[1], "wsgi"), plain, ports[1], "bench:plain"),
         Endpoint("plain_alike", _yardstick_command(ports[2], "wsgi", alike=True), plain, ports[2], "bench:plain"),
         Endpoint("typical", _yardstick_command(ports[3], "wsgi"), typical, ports[3], "bench:typical"),
@@ -176,7 +177,7 @@ def _endpoints(data_dir: Path) -> dict[str, Endpoint]:
 
 def _yardstick_command(port: int, module: str, *, alike: bool = False) -> list[str]:
     """The server of our own endpoint for another application; with as many threads where it is to be alike."""
-    command = [*portal.ingest_command(port)[:-1], f"{_YARDSTICKS}.{module}:application"]
+    command = [*start.ingest_command(port)[:-1], f"{_YARDSTICKS}.{module}:application"]
     if not alike:
         command[command.index("--blocking-threads") + 1] = str(_YARDSTICK_THREADS)
     return command

@@ -26,7 +26,44 @@ START_MAX_S = 120.0
 VERIFY = CHECKOUT / "analytics/management/commands/verify.py"
 
 
-class Bench:
+class Commands:
+    """What the portal's commands say, to whom can run one."""
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command, run in another terminal."""
+        raise NotImplementedError
+
+    def books(self) -> dict[str, Any]:
+        """As `manage.py ledger --json` prints them; empty where a store does not answer."""
+        printed = self.manage("ledger", "--json").stdout
+        books = json.loads(printed) if printed else {}
+        assert isinstance(books, dict)
+        return books
+
+    def come_to_rest(self, events: int, seconds: float) -> dict[str, Any]:
+        """The books, once all that was accepted is loaded and they read the same twice; or as they are then."""
+        give_up_at = time.monotonic() + seconds
+        before: list[int] = []
+        while True:
+            books = self.books()
+            moving = not books or books["waiting"] or books["not_yet_loaded"] or books["accepted"] < events
+            terms = [books.get(term, 0) for term in ("received", "accepted", "archived", "loaded", "duplicate")]
+            if (not moving and terms == before) or time.monotonic() > give_up_at:
+                return books
+            before = terms
+            time.sleep(1)
+
+    def verify(self) -> list[str]:
+        """What `manage.py verify --deep` has to say; nothing where it is clean."""
+        if not VERIFY.exists():
+            return []
+        ran = self.manage("verify", "--deep")
+        if ran.returncode == 0:
+            return []
+        return [f"verify ended with status {ran.returncode}: {ran.stdout[-3000:]}{ran.stderr[-1000:]}"]
+
+
+class Bench(Commands):
     """Runs from `with` to the end of the block, with what `start` and `kill` do in between."""
 
     def __init__(self, data_dir: Path, seed: object, **given: str) -> None:
@@ -109,35 +146,6 @@ class Bench:
         return subprocess.run(
             command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
-
-    def books(self) -> dict[str, Any]:
-        """As `manage.py ledger --json` prints them; empty where a store does not answer."""
-        printed = self.manage("ledger", "--json").stdout
-        books = json.loads(printed) if printed else {}
-        assert isinstance(books, dict)
-        return books
-
-    def come_to_rest(self, events: int, seconds: float) -> dict[str, Any]:
-        """The books, once all that was accepted is loaded and they read the same twice; or as they are then."""
-        give_up_at = time.monotonic() + seconds
-        before: list[int] = []
-        while True:
-            books = self.books()
-            moving = not books or books["waiting"] or books["not_yet_loaded"] or books["accepted"] < events
-            terms = [books.get(term, 0) for term in ("received", "accepted", "archived", "loaded", "duplicate")]
-            if (not moving and terms == before) or time.monotonic() > give_up_at:
-                return books
-            before = terms
-            time.sleep(1)
-
-    def verify(self) -> list[str]:
-        """What `manage.py verify --deep` has to say; nothing where it is clean."""
-        if not VERIFY.exists():
-            return []
-        ran = self.manage("verify", "--deep")
-        if ran.returncode == 0:
-            return []
-        return [f"verify ended with status {ran.returncode}: {ran.stdout[-3000:]}{ran.stderr[-1000:]}"]
 
     def _lines(self) -> dict[str, str]:
         return read_or_create(self.data_dir)

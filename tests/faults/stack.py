@@ -26,7 +26,7 @@ WORDS = {
     "web": "vibetel.wsgi:application",
     "ingest": "vibetel.ingest_wsgi:application",
     "worker": "tests.faults.worker",
-    "beat": "celery -A vibetel beat",
+    "beat": "celery -A vibetel --quiet beat",
     "valkey": "valkey-server",
     "postgres": "postgres -D",
     "seaweedfs": "weed -logtostderr",
@@ -60,16 +60,9 @@ def _children(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     children = {child.name: child for child in portal._portal(data_dir, port, ingest_port)}
     worker, beat = children["worker"], children["beat"]
     command = ["tests.faults.worker" if part == "celery" else part for part in worker.command]
-    schedule = data_dir / "second-schedule"
-
-    def forget_schedule() -> None:
-        for file in data_dir.glob(f"{schedule.name}*"):
-            file.unlink()
-
     children["worker"] = replace(worker, command=command)
     children["worker-2"] = replace(worker, name="worker-2", command=[*command, "-n", "second@%h"])
-    second = [str(schedule) if part == str(data_dir / "beat-schedule") else part for part in beat.command]
-    children["beat-2"] = replace(beat, name="beat-2", command=second, prepare=forget_schedule)
+    children["beat-2"] = replace(beat, name="beat-2")
     return list(children.values())
 
 

@@ -35,7 +35,8 @@ from tests.ingest.hostile_bodies import MARKER, HostileRequest, bodies
 from tests.ingest.hostile_judge import envelope_of, events_of, judge_answer, judge_line
 from tests.servers import remove
 from tests.vibetel.programs import CHECKOUT, pid_of
-from vibetel.embedded import portal, servers
+from vibetel import start
+from vibetel.embedded import servers
 from vibetel.embedded.addresses import free_ports, read_or_create, redis_url
 from vibetel.embedded.child import Child, log_path
 from vibetel.embedded.supervisor import Supervisor
@@ -210,7 +211,7 @@ class _Ingest:
 
     def child(self) -> Child:
         """As `manage.py up` starts it."""
-        command = portal.ingest_command(self.port)
+        command = start.ingest_command(self.port)
         return Child(self.name, command, self.environment, ready=self._is_healthy, folder=CHECKOUT)
 
     def _is_healthy(self) -> bool:

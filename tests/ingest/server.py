@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.vibetel.programs import CHECKOUT, PATIENCE_SECONDS, until
 from vibetel.embedded.addresses import free_ports
-from vibetel.embedded.portal import ingest_command
+from vibetel.start import ingest_command
 
 
 class Server:

@@ -146,5 +146,5 @@ def test_metrics_of_ingest_are_there_while_postgres_is_away() -> None:
 def test_every_metric_is_documented() -> None:
     families = text_string_to_metric_families(asked().content.decode())
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
-    pages = "".join((ROOT / "docs" / page).read_text() for page in ("endpoint.md", "books.md"))
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("endpoint.md", "books.md", "operations.md"))
     assert names == set(re.findall(r"^\| `(vibetel_\w+)`", pages, re.MULTILINE))

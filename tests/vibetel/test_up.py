@@ -16,7 +16,7 @@ from vibetel.embedded.addresses import free_ports
 
 pytestmark = pytest.mark.alone
 
-PORTAL = {"granian", "celery -A vibetel worker", "celery -A vibetel beat"}
+PORTAL = {"granian", "celery -A vibetel --quiet worker", "celery -A vibetel --quiet beat"}
 SERVERS = {"postgres", "valkey-server", "weed"}
 
 
@@ -68,7 +68,7 @@ def test_killed_and_started_again_it_comes_back(data_dir: Path, port: int, given
         assert "Password:" not in second.output()
         assert second.stop()[0] == 0
     # None of the servers that were given has an embedded one beside it.
-    assert {path.name.partition(".")[0] for path in data_dir.iterdir()} == {"lock", "log", "beat-schedule"}
+    assert {path.name.partition(".")[0] for path in data_dir.iterdir()} == {"lock", "log"}
 
 
 def test_a_taken_port_stops_the_start_before_anything_runs(data_dir: Path, port: int) -> None:

@@ -112,7 +112,7 @@ def read_or_create(data_dir: Path) -> dict[str, str]:
     path = data_dir / "portal.env"
     if not path.exists():
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = {name: secrets.token_urlsafe(32) for name in SECRETS}
+        fresh = {name: secrets.token_urlsafe(48) for name in SECRETS}
         written = _write_beside(path, fresh | free_ports(PORTS))
         # A link never replaces: of two commands that come first at the same time, one wins and both read its file.
         with suppress(FileExistsError):

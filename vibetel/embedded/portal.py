@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from vibetel import start
 from vibetel.embedded import servers
 from vibetel.embedded.addresses import is_free, is_given, is_replaced
 from vibetel.embedded.child import Child, StartFailed
@@ -92,45 +93,14 @@ def _manage(data_dir: Path, *arguments: str) -> Child:
     return Child(arguments[0], [sys.executable, "manage.py", *arguments], _environment(data_dir), folder=CHECKOUT)
 
 
-def ingest_command(port: int) -> list[str]:
-    """The command that serves the endpoint for events on a port of this machine."""
-    # Threads wait for Redis's disk most of the time: 8 take half as many events again as 2 do; with 32 the slowest wait
-    # five times as long (docs/performance.md).
-    # glibc would keep the memory of the largest body for each of them.
-    return ["env", "MALLOC_ARENA_MAX=2", *_wsgi_server("vibetel.ingest_wsgi:application", port, threads=8)]
-
-
 def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
-    schedule = data_dir / "beat-schedule"
-    celery = [sys.executable, "-m", "celery", "-A", "vibetel"]
-
-    def forget_schedule() -> None:
-        # A kill while it is written leaves one that beat cannot read; without it, every job is due at its next time.
-        for file in data_dir.glob(f"{schedule.name}*"):
-            file.unlink()
-
-    web = _wsgi_server("vibetel.wsgi:application", port, threads=32)
-    ingest = ingest_command(ingest_port)
-    worker = [
-        *(*celery, "worker", "--pool", "threads", "--concurrency", "6"),
-        *("--without-mingle", "--without-gossip"),
-    ]
-    beat = [*celery, "beat", "--schedule", str(schedule)]
     environment = _environment(data_dir)
+    web, ingest = start.web_command(port), start.ingest_command(ingest_port)
     return [
         Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
         Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
-        Child("worker", worker, environment, folder=CHECKOUT),
-        Child("beat", beat, environment, prepare=forget_schedule, folder=CHECKOUT),
-    ]
-
-
-def _wsgi_server(application: str, port: int, threads: int) -> list[str]:
-    # A request whose body never ends holds a thread until its sender hangs up. In production a proxy in front reads
-    # bodies to their end before it passes them on.
-    return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", str(threads), "--http", "1", "--no-ws", application),
+        Child("worker", start.worker_command(), environment, folder=CHECKOUT),
+        Child("beat", start.beat_command(), environment, folder=CHECKOUT),
     ]
 
 
