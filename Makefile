@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test bench fuzz outage faults verify-faults demo lint lock clean
+.PHONY: help run test test-deploy bench fuzz outage faults verify-faults demo lint lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -13,9 +13,12 @@ help: ## list the targets
 run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT and DATA_DIR place it)
 	@exec $(VENV_PYTHON) manage.py up
 
-test: .venv/test ## every test, against real PostgreSQL, Valkey and S3
+test: .venv/test build/production/made ## every test, against real PostgreSQL, Valkey and S3
 	@$(VENV_PYTHON) -m pytest -n 3 --dist loadgroup -m "not alone"
 	@exec $(VENV_PYTHON) -m pytest -m alone
+
+test-deploy: .venv/test build/production/made ## 50,000 events through two of each process on Debian's servers, some killed
+	@exec $(VENV_PYTHON) -m tests.deploy.run --events 50000
 
 bench: .venv/bench ## what the endpoint takes in, archiver and loader, then what the client costs its tool: twenty minutes
 	@status=0; for part in ingest archiving loading client; do $(VENV_PYTHON) -m tests.bench.$$part || status=1; done; exit $$status
@@ -67,6 +70,14 @@ clean: ## remove .venv, build and caches; the portal's data stays
 
 .venv/bench: .venv/test requirements-bench.txt
 	$(PIP_INSTALL) -r requirements-bench.txt
+	@touch $@
+
+# As the Dockerfile installs it: what production needs, and no more.
+build/production/made: requirements.txt client/pyproject.toml $(wildcard client/vibetel_client/*.py) | .venv/bin/pip
+	rm -rf build/production
+	$(VENV_PYTHON) -m venv build/production
+	build/production/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
+	build/production/bin/python -m pip install --disable-pip-version-check --no-deps ./client
 	@touch $@
 
 .venv/bin/pip:

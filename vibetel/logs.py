@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 MASK = "********"
+SECRET_MIN = 8
 _ORDINARY = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 
@@ -19,8 +20,8 @@ class Plain(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        # The longest first: one may be a part of another.
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        # The longest first: one may be a part of another. What is short is a word of a trial's, and of half the lines.
+        self._secrets = sorted({one for one in secrets if len(one) >= SECRET_MIN}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line. No secret is in it, whoever put it into the message, a field or a traceback."""

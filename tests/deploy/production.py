@@ -1,10 +1,11 @@
 """Production: the portal as the image runs it, by its start script in a virtual environment of requirements.txt alone.
 
-In: a data folder, Debian's servers in it (stores.py). Out: two ingest, two workers, two beats and a web process, each with
-the variables that it needs and no other; their logs; commands. Fails: StartFailed, CalledProcessError.
+In: a data folder, Debian's servers in it (stores.py). Out: two ingest, two workers, two beats and a web process, each
+with the variables that it needs and no other; their logs; commands. Fails: StartFailed, CalledProcessError.
 """
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -84,13 +85,23 @@ class Production(Commands):
         assert pid is not None, f"{name} does not run"
         os.killpg(pid, signal.SIGKILL)
 
-    def ask(self, name: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    def environment(self, program: str) -> dict[str, str]:
+        """All that a program is given."""
+        return {"ingest": self._for_all, "worker": self._for_worker}.get(program, self._for_portal)
+
+    def secrets(self) -> list[str]:
+        """What no log may show."""
+        given = self._for_worker | self.lines
+        return [value for name, value in given.items() if re.search("SECRET|PASSWORD|HASH", name)]
+
+    def ask(
+        self, name: str, path: str, method: str = "GET", content: bytes = b"", **headers: str
+    ) -> tuple[int, dict[str, str], str]:
         """A process's answer, as to a proxy that was asked over https: status, headers, body; 0 where it has none."""
+        usual = {"Host": "portal.example.org", "X-Forwarded-Proto": "https", "Content-Type": "application/json"}
         connection = HTTPConnection("127.0.0.1", self.ports[name], timeout=5)
         try:
-            connection.request(
-                method, path, headers={"Host": "portal.example.org", "X-Forwarded-Proto": "https", **headers}
-            )
+            connection.request(method, path, content or None, usual | headers)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read().decode()
         except (OSError, HTTPException):

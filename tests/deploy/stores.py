@@ -94,8 +94,6 @@ def certify(data_dir: Path) -> None:
     write_private(data_dir / "server.key", server.private_key_pem.bytes().decode())
 
 
-
-
 def _redis(data_dir: Path, lines: Mapping[str, str]) -> Child:
     folder = data_dir / "redis"
     config = folder / "redis.conf"

@@ -1,0 +1,83 @@
+"""What an image is made of, and what compose.yaml makes of it, names what there is. No image is built here."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.servers import settings_read
+from vibetel.start import PROGRAMS
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE = (ROOT / "compose.yaml").read_text()
+SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
+PORTAL = {name: service for name, service in SERVICES.items() if service["image"] == "vibetel"}
+KEYS = {name for name in settings_read() if name.startswith("ARCHIVE_") and "_KEY" in name}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_compose_has_every_program_and_one_that_migrates() -> None:
+    started = {service["command"][3]: name for name, service in PORTAL.items() if "vibetel.start" in service["command"]}
+    assert set(started) == set(PROGRAMS)
+    assert PORTAL["migrate"]["command"] == ["python", "manage.py", "migrate", "--noinput"]
+    for name in ("web", "worker", "beat"):
+        assert PORTAL[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+@pytest.mark.parametrize("name", PORTAL)
+def test_compose_gives_variables_that_settings_read(name: str) -> None:
+    given = PORTAL[name]["environment"]
+    assert set(given) <= settings_read()
+    assert {"SECRET_KEY", "IDENTITY_HASH_KEY", "REDIS_URL"} <= set(given)
+
+
+def test_compose_gives_the_buckets_keys_to_the_worker_alone() -> None:
+    for name, service in SERVICES.items():
+        assert KEYS & set(service.get("environment", {})) == (KEYS if name == "worker" else set())
+    assert "DATABASE_URL" not in SERVICES["ingest"]["environment"]
+
+
+def test_compose_asks_for_every_variable_and_the_example_has_each() -> None:
+    example = re.findall(r"^([A-Z_]+)=", (ROOT / "deploy/env.example").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) == set(example)
+    assert not re.search(r"\$\{[A-Z_]+\}", COMPOSE)  # without :? an empty password would do
+
+
+def test_compose_checks_what_can_be_asked() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("healthcheck", {}).get("disable")} == {
+        "beat",
+        "migrate",
+    }
+    assert "HEALTHCHECK" in DOCKERFILE  # of web
+    assert all("healthcheck" in service for name, service in SERVICES.items() if name != "web")
+
+
+def test_compose_opens_ports_to_this_machine_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:8000:8000", "127.0.0.1:8001:8001"]
+
+
+def test_dockerfile_copies_what_there_is_and_what_is_not_ignored() -> None:
+    copied = re.findall(r"^COPY ([a-z.]+) ", DOCKERFILE, re.MULTILINE)
+    assert all((ROOT / name).exists() for name in copied)
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == let_in
+
+
+def test_dockerfile_installs_hashed_requirements_and_nobody_is_root() -> None:
+    assert "--require-hashes -r requirements.txt" in DOCKERFILE
+    assert "requirements-" not in DOCKERFILE
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "\nUSER portal\n" in last_stage
+    command = re.search(r"^CMD (\[.*\])$", last_stage, re.MULTILINE)
+    assert command
+    assert shlex.split(command[1].strip("[]").replace(",", " "))[:4] == ["python", "-m", "vibetel.start", "web"]
+
+
+def test_dockerfile_and_makefile_install_the_same() -> None:
+    for line in ("--require-hashes -r requirements.txt", "--no-deps ./client"):
+        assert line in DOCKERFILE
+        assert line in (ROOT / "Makefile").read_text()

