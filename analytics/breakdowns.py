@@ -82,7 +82,7 @@ class Members:
     def _of_pairs(self, count: int) -> list[Numbers]:
         """The distinct installations of each part, in order."""
         most = max(int(ids.max(initial=0)) for _, ids in self.pairs) + 1
-        cells = [parts * np.int64(most) + ids for parts, ids in self.pairs]
+        cells = [ids if count == 1 else parts * np.int64(most) + ids for parts, ids in self.pairs]
         if count * most > min(_FLAGS_MAX_COUNT, _FLAGS_A_PAIR * sum(map(len, cells))):
             every = np.sort(np.concatenate(cells))
             found = every[starts(every)]
@@ -214,10 +214,11 @@ def _merged_durations(several: Sequence[Breakdown], places: Sequence[Numbers]) -
 
 def _merged_members(several: Sequence[Breakdown], places: Sequence[Numbers]) -> Members | None:
     pairs, sets = [], []
+    alone = not any(at.any() for at in places)  # as of all runs: it is at 0, where it was
     for one, at in zip(several, places, strict=True):
         if not one.members:
             return None  # they were not read
-        pairs += [(at[parts], ids) for parts, ids in one.members.pairs]
+        pairs += [(parts if alone else at[parts], ids) for parts, ids in one.members.pairs]
         sets += [(at[parts], of_parts) for parts, of_parts in one.members.sets]
     return Members(pairs, sets)
 

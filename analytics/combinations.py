@@ -7,7 +7,7 @@ A day has many runs and few combinations of values: 107,000 and 16,000, in the b
 runs took and whose they were; so what is asked of some values of several dimensions is answered without the runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,7 +107,7 @@ class Combinations:
         durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
         return Breakdown(
             keys,
-            _counts(self.counts, self.values["failed"], part, len(keys)),
+            _counts(self._counted, part, len(keys)),
             self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
             self._members(part, len(keys)) if sets else None,
         )
@@ -122,6 +122,10 @@ class Combinations:
         assert log_durations is not None
         failures = runs * self.values["failed"][places]
         return Usage(self.values["version"][places], installations, runs, failures, log_durations).added_up()
+
+    @cached_property
+    def _counted(self) -> list[Numbers]:
+        return _in_order(self.counts, self.values["failed"])
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
         places, buckets, times = self.durations
@@ -153,7 +157,8 @@ class Combinations:
     def _by_option(self) -> Breakdown:
         """A run may have several: it counts for each of them."""
         used, part = _numbered(self.options.options.astype(np.int64))
-        counts = _counts(self.options.counts, self.values["failed"][self.options.places], part, len(used))
+        failed = self.values["failed"][self.options.places]
+        counts = _counts(_in_order(self.options.counts, failed), part, len(used))
         bits = [bit for bit in range(int(used.max(initial=0)).bit_length()) if (used >> bit & 1).any()]
         of_each = [counts[(used >> bit & 1).astype(bool)].sum(axis=0) for bit in bits]
         numbers = np.array(bits, np.int64) + 1
@@ -274,12 +279,17 @@ def _counted(them: Runs) -> dict[str, Numbers]:
     }
 
 
-def _counts(counted: Mapping[str, Numbers], failed: Numbers, part: Numbers, count: int) -> Numbers:
+def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
+    """COUNTS of each, as what bincount takes: exact up to 2^53."""
+    found = {**counted, "failures": counted["runs"] * failed}
+    return [found[name].astype(np.float64) for name in COUNTS]
+
+
+def _counts(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
     """A row for each of so many parts: `part` is the place of each; where that is beyond them, it has none."""
     counts = np.zeros((count, len(COUNTS)), np.int64)
-    for place, name in enumerate(COUNTS):
-        column = counted["runs"] * failed if name == "failures" else counted[name]
-        counts[:, place] = np.bincount(part, column, count)[:count]  # exact up to 2^53
+    for place, column in enumerate(columns):
+        counts[:, place] = np.bincount(part, column, count)[:count]
     return counts
 
 
