@@ -23,8 +23,8 @@ API_URL = "https://api.cloudflare.com/client/v4"
 OBJECT_WRITE = "Workers R2 Storage Bucket Item Write"
 OBJECT_READ = "Workers R2 Storage Bucket Item Read"
 
-# 429 and 503 come with `Retry-After` (fundamentals/api/reference/limits), and nothing was done. After any other error of
-# the server, or none, only what changes nothing is asked once more: nobody knows what became of the rest.
+# 429 comes with `Retry-After` (fundamentals/api/reference/limits), and nothing was done. After an error of the server,
+# or no answer, only what changes nothing is asked once more: nobody knows what became of the rest.
 _RETRIES = urllib3.Retry(
     total=3,
     connect=2,
@@ -139,7 +139,7 @@ class Account:
     def create_token(self, name: str, bucket: str, permission: str) -> Key:
         """POST /accounts/{id}/tokens {"name", "policies"}; result {"id", "value", …}.
 
-        The policy is of the form in r2/api/tokens, "Example Access Policy": one permission on the objects of one bucket.
+        The policy has the form of r2/api/tokens, "Example Access Policy": one permission on the objects of one bucket.
         """
         resource = f"com.cloudflare.edge.r2.bucket.{self.account_id}_{self.jurisdiction}_{bucket}"
         group = self._permission_group(permission)
