@@ -62,14 +62,14 @@ def provision(account: Account, bucket: str, keys_file: Path, *, rotate: bool, d
         account.create_bucket(bucket)
     for role, step in zip(ROLES, steps, strict=True):
         if step.make is None:
-            say(f"{role.name}'s key {step.key_id}: is there, and in {keys_file}")
+            say(f"{role.name}'s key: is there, and in {keys_file}")
             continue
         if not dry_run:
             env_file.write(keys_file, kept | place)  # a file that cannot be written stops here, before a key is lost
             key = step.make()
             kept = kept | place | {role.id_name: key.access_key_id, role.secret_name: key.secret_access_key}
             env_file.write(keys_file, kept)
-        say(f"{role.name}'s key {step.key_id}: {would}{step.what}; its secret {would or 'is '}in {keys_file}")
+        say(f"{role.name}'s key: {would}{step.what}, {would or 'and '}written to {keys_file}")
 
 
 def keep_given(given: Mapping[str, str], keys_file: Path, *, rotate: bool, dry_run: bool, say: Say) -> None:
@@ -104,16 +104,15 @@ def destroy(account: Account, bucket: str, keys_file: Path, *, dry_run: bool, sa
         if not dry_run:
             account.delete_token(token.id)
         say(f"token {token.name!r} ({token.id}): {would}deleted")
-    if env_file.read(keys_file).get("ARCHIVE_BUCKET") == bucket:
+    if _place(account, bucket).items() <= env_file.read(keys_file).items():
         if not dry_run:
             keys_file.unlink()
         say(f"{keys_file}: {would}deleted")
 
 
 class _Step(NamedTuple):
-    """What to do about one key; None where nothing is."""
+    """What to do about one key, if anything."""
 
-    key_id: str
     what: str = ""
     make: Callable[[], Key] | None = None
 
@@ -134,14 +133,14 @@ def _step(
     if held in mine and not rotate:
         if mine[held].status != "active":
             raise Stopped(f"The token {name!r} ({held}) is {mine[held].status}: see Cloudflare's dashboard.")
-        return _Step(held)
+        return _Step()
     if held and held not in mine and not rotate:
         raise Stopped(
             f"{keys_file} has a key for the {role.name} ({held}) that is no token {name!r} of this account: it was "
             "made by hand, or deleted. --rotate puts a new one in its place."
         )
     if not mine:
-        return _Step("(new)", "made", lambda: account.create_token(name, bucket, role.permission))
+        return _Step("made", lambda: account.create_token(name, bucket, role.permission))
     if not rotate:
         raise Stopped(
             f"The token {name!r} is there ({', '.join(mine)}), but its secret is not in {keys_file}, and Cloudflare "
@@ -149,7 +148,7 @@ def _step(
             "old ones is refused from then on, until they have the new."
         )
     token_id = held if held in mine else next(iter(mine))
-    return _Step(token_id, "given a new secret", lambda: account.roll_token(token_id))
+    return _Step("given a new secret", lambda: account.roll_token(token_id))
 
 
 def _token_name(account: Account, role: Role, bucket: str) -> str:

@@ -34,6 +34,7 @@ class CloudflareApi:
         self.jurisdictions: set[str] = set()
         self.next_answers: list[list[bytes]] = []
         self.tokens_a_page = 2
+        self.tokens_max_count = 500
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,6 +93,8 @@ class CloudflareApi:
         if method == "DELETE":
             del self.tokens[token_id or ""]
             return result({"id": token_id})
+        if method == "POST" and len(self.tokens) == self.tokens_max_count:
+            return error(500, 10001, "We encountered an internal error. Please try again.")
         self.values.append(f"value-{len(self.values)}")
         if method == "PUT":
             return result(self.values[-1])

@@ -59,7 +59,11 @@ class Command(BaseCommand):
             help="where the keys are kept; default: archive.env in DATA_DIR. --check without it: the portal's own keys",
         )
         parser.add_argument(
-            "--other-bucket", default="", metavar="NAME", help="for --check: the keys must not reach it"
+            "--other-bucket",
+            default="",
+            metavar="NAME",
+            help="for --check: one that is there and that the keys must not reach; default: another of the account's, "
+            "where Cloudflare's API can be asked",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -69,7 +73,7 @@ class Command(BaseCommand):
         keys_file = options["keys_file"] or settings.DATA_DIR / "archive.env"
         try:
             if options["check"]:
-                self._check(options["keys_file"], options["other_bucket"])
+                self._check(account, options["keys_file"], options["other_bucket"])
             elif options["destroy"]:
                 self._destroy(account, options["bucket"], keys_file, dry_run=options["dry_run"])
             else:
@@ -106,8 +110,11 @@ class Command(BaseCommand):
                 raise CommandError("Not confirmed: nothing was changed.")
         provisioning.destroy(account, bucket, keys_file, dry_run=dry_run, say=self.stdout.write)
 
-    def _check(self, keys_file: Path | None, other_bucket: str) -> None:
+    def _check(self, account: Account | None, keys_file: Path | None, other_bucket: str) -> None:
         writer, reader = _storage_options(keys_file)
+        if account and not other_bucket:
+            others = (name for name in account.bucket_names() if name != writer["bucket_name"])
+            other_bucket = next(others, "")
         where = writer["endpoint_url"] or "AWS"
         keys = f"the keys of {keys_file}" if keys_file else "the keys that the portal of this environment uses"
         self.stdout.write(f"Trying {keys} on the bucket {writer['bucket_name']} at {where}:")
