@@ -1,4 +1,4 @@
-# The portal's image: web, ingest, worker and beat, by what it is told to start. No PostgreSQL, Redis or S3 is in it.
+# The portal's image: web, ingest, archiver, loader and beat, by what it is told to start. No PostgreSQL, Redis or S3 is in it.
 # docs/deploy.md tells how it is used, and what of it was tried.
 
 FROM python:3.11-slim AS build

@@ -32,50 +32,67 @@ COUNTS = (
 )
 _CODE_BITS, _FIRST_BITS = 58, 32
 _LOW = 0xFFFFFFFF
-_FLAGS_MAX = 64 * 1_048_576  # bytes; with more, sets take less memory
+# A flag for each pair that may be takes a fifth of the time of sorting the pairs there are, unless these are few.
+_FLAGS_MAX_COUNT, _FLAGS_A_PAIR = 64 * 1_048_576, 32
 
 Durations = tuple[Numbers, Numbers, Numbers]
 
 
 @dataclass(frozen=True)
-class Members:
-    """Whose runs the parts are: places of parts and installations, in pieces.
+class Sets:
+    """The installations of some parts as they are stored, opened when somebody asks: nothing where there are none."""
 
-    Many days' pieces stand side by side: put in one they would take the memory twice. `distinct` where there is one, in
-    order, with no pair twice.
+    sizes: Sequence[int]
+    packed: Sequence[bytes]
+
+    @cached_property
+    def opened(self) -> list[BitMap]:
+        return [BitMap.deserialize(one) if one else BitMap() for one in self.packed]
+
+
+@dataclass(frozen=True)
+class Members:
+    """Whose runs the parts are: pairs of a part's place and an installation, in pieces, and sets beside their places.
+
+    Many days' stand side by side: put in one they would take the memory twice.
     """
 
-    pieces: Sequence[tuple[Numbers, Numbers]]
-    distinct: bool
+    pairs: Sequence[tuple[Numbers, Numbers]] = ()
+    sets: Sequence[tuple[Numbers, Sets]] = ()
 
-    def sizes(self, count: int) -> list[int]:
+    def sizes(self, count: int) -> Sequence[int]:
         """How many installations each of so many parts has."""
-        if self.distinct:
-            return list(np.bincount(self.pieces[0][0], minlength=count).tolist())
-        flags = self._flags(count)
-        return [len(one) for one in self.sets(count)] if flags is None else list(flags.sum(axis=1).tolist())
+        if not self.sets:
+            return list(map(len, self._of_pairs(count)))
+        if len(self.sets) == 1 and not self.pairs:
+            return self.sets[0][1].sizes
+        return list(map(len, self.bitmaps(count)))
 
-    def sets(self, count: int) -> list[BitMap]:
+    def bitmaps(self, count: int) -> list[BitMap]:
         """The installations of each of so many parts."""
-        flags = None if self.distinct else self._flags(count)
-        if flags is not None:
-            return [_bitmap(np.flatnonzero(of_part)) for of_part in flags]
-        parts, ids = (np.concatenate(columns) for columns in zip(*self.pieces, strict=True))
-        if not self.distinct:
-            order = np.argsort(parts, kind="stable")
-            parts, ids = parts[order], ids[order]
-        ends = np.cumsum(np.bincount(parts, minlength=count)).tolist()
-        return [_bitmap(ids[at:to]) for at, to in pairwise([0, *ends])]
+        several: list[list[BitMap]] = [[] for _ in range(count)]
+        for places, sets in self.sets:
+            for place, one in zip(places.tolist(), sets.opened, strict=True):
+                several[place].append(one)
+        if self.pairs:
+            for some, ids in zip(several, self._of_pairs(count), strict=True):
+                some.append(_bitmap(ids))
+        return [some[0] if len(some) == 1 else BitMap.union(BitMap(), *some) for some in several]
 
-    def _flags(self, count: int) -> Numbers | None:
-        """One for each pair that may be, where that is not too many: a fifth of the time that sets take."""
-        most = max(int(ids.max(initial=0)) for _, ids in self.pieces) + 1
-        if count * most > _FLAGS_MAX:
-            return None
-        flags = np.zeros(count * most, bool)
-        for parts, ids in self.pieces:
-            flags[parts * np.int64(most) + ids] = True
-        return flags.reshape(count, most)
+    def _of_pairs(self, count: int) -> list[Numbers]:
+        """The distinct installations of each part, in order."""
+        most = max(int(ids.max(initial=0)) for _, ids in self.pairs) + 1
+        cells = [ids if count == 1 else parts * np.int64(most) + ids for parts, ids in self.pairs]
+        if count * most > min(_FLAGS_MAX_COUNT, _FLAGS_A_PAIR * sum(map(len, cells))):
+            every = np.sort(np.concatenate(cells))
+            found = every[starts(every)]
+        else:
+            flags = np.zeros(count * most, bool)
+            for piece in cells:
+                flags[piece] = True
+            found = np.flatnonzero(flags)
+        ends = np.searchsorted(found, most * np.arange(count + 1)).tolist()
+        return [found[at:to] - most * part for part, (at, to) in enumerate(pairwise(ends))]
 
 
 def _bitmap(ids: Numbers) -> BitMap:
@@ -107,7 +124,7 @@ class Breakdown:
     @cached_property
     def sets(self) -> Sequence[BitMap]:
         """The installations of each part; empty where they are not known."""
-        return self.members.sets(len(self)) if self.members else ()
+        return self.members.bitmaps(len(self)) if self.members else ()
 
     def histogram(self, place: int) -> tuple[Numbers, Numbers]:
         """Buckets and their runs, of one part."""
@@ -196,12 +213,14 @@ def _merged_durations(several: Sequence[Breakdown], places: Sequence[Numbers]) -
 
 
 def _merged_members(several: Sequence[Breakdown], places: Sequence[Numbers]) -> Members | None:
-    pieces = []
+    pairs, sets = [], []
+    alone = not any(at.any() for at in places)  # as of all runs: it is at 0, where it was
     for one, at in zip(several, places, strict=True):
         if not one.members:
             return None  # they were not read
-        pieces += [(at[parts], ids) for parts, ids in one.members.pieces]
-    return Members(pieces, distinct=False)
+        pairs += [(parts if alone else at[parts], ids) for parts, ids in one.members.pairs]
+        sets += [(at[parts], of_parts) for parts, of_parts in one.members.sets]
+    return Members(pairs, sets)
 
 
 # -- As stored --------------------------------------------------------------------------------------------------------
@@ -211,26 +230,26 @@ def _merged_members(several: Sequence[Breakdown], places: Sequence[Numbers]) -> 
 class Stored:
     """Several breakdowns in one, opened as far as they are asked for.
 
-    Keys, counts and durations are as in Breakdown, but of any type. Each part has so many installations (`lengths`);
-    `steps` leads to their ids, one part after the other. Durations and steps are None where they were not read.
+    Keys, counts and durations are as in Breakdown, but of any type. Each part has so many installations (`sizes`),
+    whose set takes so many bytes. Durations and sets are None where they were not read.
     """
 
     keys: Numbers
     counts: Sequence[Numbers]
     durations: Durations | None
-    lengths: Numbers
-    steps: Numbers | None
+    sizes: Numbers
+    set_bytes: Numbers
+    sets: bytes | None
 
     def by(self, name: str) -> Breakdown:
         """The parts of one of BREAKDOWNS; or of ALL, where that is all there is."""
         if name not in self._opened:
             first, last = (0, len(self.keys)) if name == ALL else _range(self.keys, name)
-            kept = self.steps is not None and KEPT[name].sets
             self._opened[name] = Breakdown(
                 self.keys[first:last].astype(np.int64),
                 np.stack([column[first:last] for column in self.counts], axis=1).astype(np.int64),
                 _cut(self.durations, first, last) if self.durations else no_durations(),
-                self._members(first, last) if kept else None,
+                self._members(self.sets, first, last) if self.sets is not None and KEPT[name].sets else None,
             )
         return self._opened[name]
 
@@ -238,17 +257,18 @@ class Stored:
     def _opened(self) -> dict[str, Breakdown]:
         return {}
 
-    def _members(self, first: int, last: int) -> Members:
-        assert self.steps is not None
-        lengths = self.lengths[first:last]
-        start = int(self.lengths[:first].sum())
-        parts = np.repeat(np.arange(last - first), lengths)
-        ids = packing.from_steps(lengths, self.steps[start : start + len(parts)])
-        return Members([(parts, ids.astype(np.uint32))], distinct=True)
+    def _members(self, sets: bytes, first: int, last: int) -> Members:
+        ends = self._ends[first : last + 1]
+        packed = [sets[at:to] for at, to in pairwise(ends)]
+        return Members(sets=[(np.arange(last - first), Sets(self.sizes[first:last].tolist(), packed))])
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [0, *np.cumsum(self.set_bytes).tolist()]
 
 
 def packed(several: Sequence[Breakdown]) -> tuple[bytes, bytes, bytes]:
-    """Keys, counts and lengths; durations; steps. The same breakdowns give the same bytes."""
+    """Keys, sizes and counts; durations; sets. The same breakdowns give the same bytes."""
     offsets = np.cumsum([0, *(len(one) for one in several)])
     durations = [
         np.concatenate(columns)
@@ -257,31 +277,43 @@ def packed(several: Sequence[Breakdown]) -> tuple[bytes, bytes, bytes]:
             strict=True,
         )
     ]
-    members = [
-        (parts + at) << 32 | ids
-        for one, at in zip(several, offsets, strict=False)
-        if one.members
-        for parts, ids in one.members.pieces
-    ]
-    pairs = np.sort(np.concatenate([np.zeros(0, np.int64), *members]))
-    pairs = pairs[starts(pairs)]
+    sets = [_serialized(of_part) for one in several for of_part in one.sets or [BitMap()] * len(one)]
+    sizes = [size for one in several for size in one.sizes or [0] * len(one)]
     keys, counts = np.concatenate([one.keys for one in several]), np.concatenate([one.counts for one in several])
-    lengths = np.bincount(pairs >> 32, minlength=len(keys))
-    steps = packing.steps(pairs >> 32, pairs & _LOW)
-    return packing.pack([keys, lengths, *counts.T]), packing.pack(durations), packing.pack([steps])
+    return (
+        packing.pack([keys, *(np.array(column, np.int64) for column in (sizes, [*map(len, sets)])), *counts.T]),
+        packing.pack(durations),
+        packing.pack([np.frombuffer(b"".join(sets), np.uint8)]),
+    )
+
+
+def _serialized(one: BitMap) -> bytes:
+    one.run_optimize()  # many numbers in a row take little
+    return one.serialize() if one else b""
 
 
 def unpacked(counts: bytes, durations: bytes | None = None, installations: bytes | None = None) -> Stored:
     """What was packed, as far as it was read."""
-    keys, lengths, *columns = packing.unpack(counts)
-    steps = None if installations is None else packing.unpack(installations)[0]
-    return Stored(keys, columns, None if durations is None else _unpacked(durations), lengths.astype(np.int64), steps)
+    keys, sizes, set_bytes, *columns = packing.unpack(counts)
+    return Stored(
+        keys,
+        columns,
+        None if durations is None else _unpacked(durations),
+        sizes,
+        set_bytes.astype(np.int64),
+        None if installations is None else _set_bytes(installations),
+    )
 
 
 def only_set(installations: bytes) -> BitMap:
     """Of what was packed of a single part, who it is of."""
-    [steps] = packing.unpack(installations)
-    return _bitmap(np.cumsum(steps, dtype=np.int64))
+    packed = _set_bytes(installations)
+    return BitMap.deserialize(packed) if packed else BitMap()
+
+
+def _set_bytes(installations: bytes) -> bytes:
+    [packed] = packing.unpack(installations)
+    return packed.tobytes()
 
 
 def _unpacked(durations: bytes) -> Durations:

@@ -7,7 +7,7 @@ A day has many runs and few combinations of values: 107,000 and 16,000, in the b
 runs took and whose they were; so what is asked of some values of several dimensions is answered without the runs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from analytics.packing import Numbers, starts
 from analytics.runs import Runs
 from analytics.usage import Usage
 
-VALUES = (*NUMBERED, "options", "failed")
+VALUES = (*NUMBERED, "failed")
 _TOKENS = COUNTS[3:]
 _COUNTED = ("runs", "placeholder_runs", *_TOKENS)
 _LOW = 0xFFFFFFFF
@@ -41,16 +41,30 @@ class Users:
 
 
 @dataclass(frozen=True)
+class Options:
+    """Runs of combinations that used options, in order: which ones (as in Runs) by how many runs of a combination.
+
+    They stand apart: with them, there would be three times as many combinations.
+    """
+
+    places: Numbers
+    options: Numbers
+    counts: Mapping[str, Numbers]
+
+
+@dataclass(frozen=True)
 class Combinations:
     """One of some runs each: `values` as runs have them, and `counts`, in columns of one length.
 
-    Durations are of runs that succeeded, triples (place of the combination, bucket, runs).
+    Durations are of runs that succeeded, triples (place of the combination, bucket, runs). Durations, users and options
+    are empty where they were not read.
     """
 
     values: Mapping[str, Numbers]
     counts: Mapping[str, Numbers]
     durations: Durations
     users: Users
+    options: Options
 
     def __len__(self) -> int:
         return len(self.counts["runs"])
@@ -59,7 +73,7 @@ class Combinations:
         """Those that a mask chooses."""
         place = (np.cumsum(chosen) - 1).astype(np.min_scalar_type(len(chosen)))  # among those that stay
         places, buckets, times = self.durations
-        timed, used = chosen[places], chosen[self.users.places]
+        timed, used, opted = chosen[places], chosen[self.users.places], chosen[self.options.places]
         runs, log_durations = self.users.runs, self.users.log_durations
         return Combinations(
             {name: column[chosen] for name, column in self.values.items()},
@@ -70,6 +84,11 @@ class Combinations:
                 self.users.installations[used],
                 None if runs is None else runs[used],
                 None if log_durations is None else log_durations[used],
+            ),
+            Options(
+                place[self.options.places[opted]],
+                self.options.options[opted],
+                {name: column[opted] for name, column in self.options.counts.items()},
             ),
         )
 
@@ -83,8 +102,15 @@ class Combinations:
     def breakdown(self, name: str, *, counts_only: bool = False) -> Breakdown:
         """Told apart by one of BREAKDOWNS, or by nothing (ALL); perhaps without durations and installations."""
         if name == OPTION:
-            return breakdowns.merged([self._parts(name, *one, counts_only=True) for one in self._with_options()])
-        return self._parts(name, *self._with_values(name), counts_only=counts_only)
+            return self._by_option()
+        keys, part = self._with_values(name)
+        durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
+        return Breakdown(
+            keys,
+            _counts(self._counted, part, len(keys)),
+            self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
+            self._members(part, len(keys)) if sets else None,
+        )
 
     def usage(self) -> Usage:
         """Who ran which version how often."""
@@ -97,20 +123,9 @@ class Combinations:
         failures = runs * self.values["failed"][places]
         return Usage(self.values["version"][places], installations, runs, failures, log_durations).added_up()
 
-    def _parts(self, name: str, keys: Numbers, part: Numbers, *, counts_only: bool) -> Breakdown:
-        """`part` is the place of each combination among the keys; where that is beyond them, it has none."""
-        runs = self.counts["runs"]
-        counts = np.zeros((len(keys), len(COUNTS)), np.int64)
-        for place, counted in enumerate(COUNTS):
-            column = runs * self.values["failed"] if counted == "failures" else self.counts[counted]
-            counts[:, place] = np.bincount(part, column, len(keys))[: len(keys)]  # exact up to 2^53
-        durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
-        return Breakdown(
-            keys,
-            counts,
-            self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
-            self._members(part, len(keys)) if sets else None,
-        )
+    @cached_property
+    def _counted(self) -> list[Numbers]:
+        return _in_order(self.counts, self.values["failed"])
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
         places, buckets, times = self.durations
@@ -124,7 +139,7 @@ class Combinations:
         if len(part) and part.max() >= count:
             there = parts < count
             parts, ids = parts[there], ids[there]
-        return Members([(parts, ids)], distinct=False)
+        return Members(pairs=[(parts, ids)])
 
     def _with_values(self, name: str) -> tuple[Numbers, Numbers]:
         """The keys there are, in order, and each combination's place among them."""
@@ -139,21 +154,23 @@ class Combinations:
         part[there] = place
         return breakdowns.keys(name, found // width, found % width), part
 
-    def _with_options(self) -> Iterator[tuple[Numbers, Numbers]]:
-        """A run may have several: each option by itself."""
-        bits = self.values["options"].astype(np.int64)
-        for bit in range(int(bits.max(initial=0)).bit_length()):
-            used = bits >> bit & 1
-            if used.any():
-                number = np.full(1, bit + 1)
-                yield breakdowns.keys(OPTION, 0 * number, number), 1 - used
+    def _by_option(self) -> Breakdown:
+        """A run may have several: it counts for each of them."""
+        used, part = _numbered(self.options.options.astype(np.int64))
+        failed = self.values["failed"][self.options.places]
+        counts = _counts(_in_order(self.options.counts, failed), part, len(used))
+        bits = [bit for bit in range(int(used.max(initial=0)).bit_length()) if (used >> bit & 1).any()]
+        of_each = [counts[(used >> bit & 1).astype(bool)].sum(axis=0) for bit in bits]
+        numbers = np.array(bits, np.int64) + 1
+        keys = breakdowns.keys(OPTION, 0 * numbers, numbers)
+        return Breakdown(keys, np.array(of_each, np.int64).reshape(-1, len(COUNTS)), breakdowns.no_durations(), None)
 
     # -- As stored ----------------------------------------------------------------------------------------------------
 
-    def packed(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Values and counts; durations; installations; usage. The same runs give the same bytes."""
+    def packed(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """Values and counts; durations; installations; usage; options. The same runs give the same bytes."""
         places, *durations = self.durations
-        users = self.users
+        users, options = self.users, self.options
         assert users.runs is not None
         assert users.log_durations is not None
         lengths = [np.bincount(of, minlength=len(self)) for of in (places, users.places)]
@@ -163,56 +180,117 @@ class Combinations:
             packing.pack(durations),
             packing.pack([packing.steps(users.places, users.installations)]),
             packing.pack([users.runs, users.log_durations]),
+            packing.pack([np.diff(options.places, prepend=0), options.options, *options.counts.values()]),
         )
 
 
-def unpacked(counts: bytes, durations: bytes | None, installations: bytes, usage: bytes | None = None) -> Combinations:
+def unpacked(
+    counts: bytes,
+    durations: bytes | None = None,
+    installations: bytes | None = None,
+    usage: bytes | None = None,
+    options: bytes | None = None,
+) -> Combinations:
     """What was packed, as far as it was read."""
     timed, used, *columns = packing.unpack(counts)
-    buckets, times = (None, None) if durations is None else packing.unpack(durations)
-    [steps] = packing.unpack(installations)
     every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))  # many days' stand side by side
-    places = np.repeat(every, used)
-    runs, log_durations = (None, None) if usage is None else packing.unpack(usage)
+    buckets, times = (None, None) if durations is None else packing.unpack(durations)
     return Combinations(
         dict(zip(VALUES, columns, strict=False)),
         dict(zip(_COUNTED, columns[len(VALUES) :], strict=True)),
         breakdowns.no_durations() if buckets is None or times is None else (np.repeat(every, timed), buckets, times),
-        Users(places, packing.from_steps(used, steps).astype(np.uint32), runs, log_durations),
+        _NO_USERS if installations is None else _users(every, used, installations, usage),
+        _NO_OPTIONS if options is None else _options(options),
     )
 
 
-def of(them: Runs, names: Sequence[str] = VALUES, *, counts_only: bool = False) -> Combinations:
-    """Of runs, as far as these values go; perhaps without durations and installations."""
-    names = [*names, "failed"] if "failed" not in names else names
-    order = np.lexsort([them[name] for name in reversed(names)])
+def _users(every: Numbers, used: Numbers, installations: bytes, usage: bytes | None) -> Users:
+    [steps] = packing.unpack(installations)
+    runs, log_durations = (None, None) if usage is None else packing.unpack(usage)
+    return Users(np.repeat(every, used), packing.from_steps(used, steps).astype(np.uint32), runs, log_durations)
+
+
+def _options(packed: bytes) -> Options:
+    steps, options, *counts = packing.unpack(packed)
+    return Options(np.cumsum(steps, dtype=np.int64), options, dict(zip(_COUNTED, counts, strict=True)))
+
+
+_NOTHING = np.zeros(0, np.uint8)
+_NO_USERS = Users(_NOTHING, _NOTHING, None, None)
+_NO_OPTIONS = Options(_NOTHING, _NOTHING, dict.fromkeys(_COUNTED, _NOTHING))
+
+
+# -- Of runs ----------------------------------------------------------------------------------------------------------
+
+
+def of(them: Runs) -> Combinations:
+    """Of a day's runs."""
+    order = np.lexsort([them["options"], *(them[name] for name in reversed(VALUES))])
     new = np.zeros(len(them), bool)
     new[:1] = True
-    for name in names:
+    for name in VALUES:
         column = them[name][order]
         new[1:] |= column[1:] != column[:-1]
     bounds, place = np.flatnonzero(new), np.cumsum(new) - 1
-    installation, bucket = (them[name][order].astype(np.int64) for name in ("installation", "bucket"))
-    counted = {
-        "runs": np.ones(len(them), np.int64),
-        "placeholder_runs": installation == 0,
-        **{name: them[name][order] for name in _TOKENS},
-    }
-    succeeded = (them["failed"][order] == 0) & (not counts_only)
+    installation, bucket, options = (
+        them[name][order].astype(np.int64) for name in ("installation", "bucket", "options")
+    )
+    counted = {name: column[order] for name, column in _counted(them).items()}
+    new[1:] |= options[1:] != options[:-1]
+    of_options = np.flatnonzero(new)
+    some = options[of_options] > 0
+    succeeded, known = them["failed"][order] == 0, installation > 0
     timed, times, _ = _sums(place[succeeded], bucket[succeeded], bucket[succeeded])
-    known = (installation > 0) & (not counts_only)
     used, runs, log_durations = _sums(place[known], installation[known], (bucket * succeeded)[known])
     return Combinations(
-        {name: them[name][order][bounds] for name in names},
+        {name: them[name][order][bounds] for name in VALUES},
         {name: _reduced(column, bounds) for name, column in counted.items()},
         (timed >> 32, timed & _LOW, times),
         Users(used >> 32, used & _LOW, runs, log_durations),
+        Options(
+            place[of_options][some],
+            options[of_options][some],
+            {name: _reduced(column, of_options)[some] for name, column in counted.items()},
+        ),
     )
 
 
-def breakdown(them: Runs, name: str, *, counts_only: bool = False) -> Breakdown:
-    """Runs told apart by one of BREAKDOWNS, or by nothing (ALL)."""
-    return of(them, KEPT[name].columns, counts_only=counts_only).breakdown(name, counts_only=counts_only)
+def each(them: Runs) -> Combinations:
+    """Every run by itself, in any order: of some hours' runs, putting them together takes longer than it saves."""
+    counted = _counted(them)
+    succeeded, known, opted = (
+        np.flatnonzero(of) for of in (them["failed"] == 0, them["installation"], them["options"])
+    )
+    bucket = them["bucket"]
+    return Combinations(
+        {name: them[name] for name in VALUES},
+        counted,
+        (succeeded, bucket[succeeded], np.ones(len(succeeded), np.int64)),
+        Users(known, them["installation"][known], None, None),
+        Options(opted, them["options"][opted], {name: column[opted] for name, column in counted.items()}),
+    )
+
+
+def _counted(them: Runs) -> dict[str, Numbers]:
+    return {
+        "runs": np.ones(len(them), np.int64),
+        "placeholder_runs": them["installation"] == 0,
+        **{name: them[name] for name in _TOKENS},
+    }
+
+
+def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
+    """COUNTS of each, as what bincount takes: exact up to 2^53."""
+    found = {**counted, "failures": counted["runs"] * failed}
+    return [found[name].astype(np.float64) for name in COUNTS]
+
+
+def _counts(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
+    """A row for each of so many parts: `part` is the place of each; where that is beyond them, it has none."""
+    counts = np.zeros((count, len(COUNTS)), np.int64)
+    for place, column in enumerate(columns):
+        counts[:, place] = np.bincount(part, column, count)[:count]
+    return counts
 
 
 def _sums(places: Numbers, numbers: Numbers, amounts: Numbers) -> tuple[Numbers, Numbers, Numbers]:

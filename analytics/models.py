@@ -251,6 +251,7 @@ class DailyCombinations(models.Model):
     durations = models.BinaryField(help_text="Histograms of the successful runs.")
     installations = models.BinaryField(help_text="Sets of Installation ids.")
     usage = models.BinaryField(help_text="How often each of them ran, and how long it took.")
+    options = models.BinaryField(help_text="Which options their runs used.")
 
     def __str__(self) -> str:
         return f"{self.day}"

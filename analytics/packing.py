@@ -73,5 +73,5 @@ def _columns(raw: bytes) -> Iterator[Numbers]:
 
 # Neither may be used by two threads at once: the process would crash. One for each call takes ten times as long, one
 # for each thread stays behind when a server's threads end.
-_compressor, _decompressor = zstandard.ZstdCompressor(level=_LEVEL), zstandard.ZstdDecompressor()
+_compressor, _decompressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True), zstandard.ZstdDecompressor()
 _one_at_a_time = Lock()

@@ -45,17 +45,19 @@ _GARBLED = (zstandard.ZstdError, ValueError, IndexError, TypeError, MemoryError)
 _BUCKETS_MAX = 10_000  # more than any duration has; of those beyond, no float holds the milliseconds
 _STEPS = "installations"
 # What the columns are that a row has packed. Of combinations and parts, the second is how many installations they have.
-_OF_PARTS = (("key", "installations of a part", *COUNTS), ("part", "bucket", "runs"), (_STEPS,))
+_OF_PARTS = (("key", "installations of a part", "bytes of their set", *COUNTS), ("part", "bucket", "runs"), (_STEPS,))
 _PACKED_IN_DAY: Mapping[str, Sequence[str]] = {
     **dict(zip(("counts", "durations", "installations"), _OF_PARTS, strict=True)),
     **dict(zip(("part_counts", "part_durations", "part_installations"), _OF_PARTS, strict=True)),
     "usage": ("version", _STEPS, "runs", "failures", "log_durations"),
 }
+_COUNTED = tuple(name for name in COUNTS if name != "failures")
 _PACKED_IN_COMBINATIONS: Mapping[str, Sequence[str]] = {
-    "counts": ("buckets", "users", *combinations.VALUES, *(name for name in COUNTS if name != "failures")),
+    "counts": ("buckets", "users", *combinations.VALUES, *_COUNTED),
     "durations": ("bucket", "runs"),
     "installations": (_STEPS,),
     "usage": ("runs", "log_durations"),
+    "options": ("combination", "options", *_COUNTED),
 }
 
 
@@ -225,7 +227,10 @@ class Periods:
             whole = breakdowns.unpacked(there.counts, there.durations, there.installations)
             parts = breakdowns.unpacked(there.part_counts, there.part_durations, there.part_installations)
             opened = [whole.by(ALL), *(parts.by(name) for name in BREAKDOWNS)]
+            readable = all(len(one.sets) in (0, len(one)) for one in opened)
         except _GARBLED:
+            readable = False
+        if not readable:
             return "cannot be read"
         right_whole = breakdowns.unpacked(should.counts, should.durations, should.installations)
         right_parts = breakdowns.unpacked(should.part_counts, should.part_durations, should.part_installations)

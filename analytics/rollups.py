@@ -140,6 +140,7 @@ class CombinationsRow(NamedTuple):
     durations: bytes
     installations: bytes
     usage: bytes
+    options: bytes
 
 
 def hour_rows(them: Runs) -> Iterator[HourRow]:

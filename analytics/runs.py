@@ -8,6 +8,7 @@ of its duration the bucket.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import psycopg
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from vibetel_client import contract
 from vibetel_client.contract import Kind
@@ -123,15 +125,13 @@ def unpacked(hour: datetime, packed: bytes) -> Runs:
 
 
 def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
-    """What a query answers. Django's own cursor has Postgres write bytes as hexadecimal text, thrice the time."""
+    """What a query answers. Left to itself, Postgres writes bytes as hexadecimal text, which takes thrice the time."""
     try:
         sql, parameters = query.query.sql_with_params()
     except EmptyResultSet:  # it asks for one of no values
         return
-    connection.ensure_connection()
-    with psycopg.Cursor(connection.connection) as cursor:
-        with connection.wrap_database_errors:
-            cursor.execute(sql, parameters, binary=True)
+    with _binary_cursor() as cursor:
+        cursor.execute(sql, parameters)
         yield from cursor  # all of it is here by now
 
 
@@ -168,15 +168,27 @@ def _read(hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
     return Runs(dict(zip(names, found, strict=True)))
 
 
-def arrays(query: str, parameters: Mapping[str, object], count: int) -> list[Numbers]:
+def arrays(query: str, parameters: Mapping[str, Any], count: int) -> list[Numbers]:
     """The only row of a query, of so many arrays of bigint; NULL is empty.
 
     As Postgres sends them: a Python object for each number would take five times as long.
     """
+    with _binary_cursor() as cursor:
+        cursor.execute(query, parameters)
+        answer = cursor.cursor.pgresult
+        return [_numbers(answer.get_value(0, place)) for place in range(count)]
+
+
+@contextmanager
+def _binary_cursor() -> Iterator[CursorWrapper]:
+    """What it answers comes as Postgres keeps it, which Django's own cursors cannot; else it is as they are."""
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as binary:
-        answer = binary.execute(query, parameters, binary=True).pgresult
-        return [_numbers(answer.get_value(0, place) if answer else None) for place in range(count)]
+    binary: Any = psycopg.Cursor(connection.connection)  # whatever the type that Django's are said to have
+    binary.format = psycopg.pq.Format.BINARY
+    with (
+        connection.make_debug_cursor(binary) if connection.queries_logged else connection.make_cursor(binary) as cursor
+    ):
+        yield cursor
 
 
 def _numbers(sent: bytes | None) -> Numbers:

@@ -24,6 +24,9 @@ from ingest.batches import ArchiveObject
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+# What `manage.py provision --check` writes, and cannot always remove (vibetel/acceptance.py). No part of the archive.
+CHECK_NAME = "provision-check"
+
 # A bucket is 100 to 300 ms away: several objects are on their way at the same time.
 PUTS_AT_ONCE = 16
 
@@ -106,7 +109,8 @@ def listing(*, prefix: str = "", start_after: str = "") -> Iterator[Listed]:
     with _bucket_errors():
         for page in pages.paginate(Bucket=settings.ARCHIVE_BUCKET, Prefix=prefix, StartAfter=start_after):
             for entry in page.get("Contents", []):
-                yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
+                if entry["Key"] != CHECK_NAME:
+                    yield Listed(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
 
 
 def get(name: str) -> Fetched:

@@ -13,6 +13,7 @@ from botocore.config import Config
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
 
 from vibetel import embedded, environment
 from vibetel.environment import Environment
@@ -129,6 +130,10 @@ if REDIS_URL.startswith("rediss:"):  # what else its URL says of TLS, Celery rea
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
+# Two queues: the worker of one archives and has the key to write, that of the other loads and has only the key to read.
+# A worker that is given no queue takes both.
+CELERY_TASK_QUEUES = [Queue("archive"), Queue("load")]
+CELERY_TASK_ROUTES = {"ingest.tasks.*": {"queue": "archive"}, "analytics.tasks.*": {"queue": "load"}}
 CELERY_BEAT_SCHEDULE = {
     # A look that was not taken before the next is due is dropped: looks expire rather than pile up.
     "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 0.5, "options": {"expires": 0.5}},

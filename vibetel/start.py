@@ -1,4 +1,4 @@
-"""Start: one program of the portal, in this process's place: `python -m vibetel.start web|ingest|worker|beat`.
+"""Start: one program of the portal, in this process's place: `python -m vibetel.start web|ingest|archiver|loader|beat`.
 
 In: the settings' variables. Out: the program, under this process's id, so that it gets the signals.
 Fails: exit status 1 with the name of the variable that is missing or bad. Next: granian, celery
@@ -13,7 +13,7 @@ from importlib import import_module
 
 from django.core.exceptions import ImproperlyConfigured
 
-PROGRAMS = ("web", "ingest", "worker", "beat")
+PROGRAMS = ("web", "ingest", "archiver", "loader", "beat")
 LOCAL = "127.0.0.1"
 
 
@@ -31,19 +31,29 @@ def ingest_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
     return ["env", "MALLOC_ARENA_MAX=2", *server]
 
 
-def worker_command() -> list[str]:
-    """The command that archives, loads and watches when it is told to look."""
-    threads = ("--pool", "threads", "--concurrency", "6")
-    return [*_celery("worker"), *threads, "--without-mingle", "--without-gossip"]
+def archiver_command() -> list[str]:
+    """The command that writes to the bucket when it is told to look."""
+    return _worker("archive", threads=3)
+
+
+def loader_command() -> list[str]:
+    """The command that loads, reads the books, verifies and prunes when it is told to look."""
+    return _worker("load", threads=5)
 
 
 def beat_command() -> list[str]:
     """The command that says when to look. It keeps nothing on disk: from its start on, each job is due at its time."""
-    return [*_celery("beat"), "--scheduler", "celery.beat:Scheduler"]
+    return [*_CELERY, "beat", "--scheduler", "celery.beat:Scheduler"]
 
 
-def _celery(program: str) -> list[str]:
-    return [sys.executable, "-m", "celery", "-A", "vibetel", "--quiet", program]
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel")
+
+
+def _worker(queue: str, threads: int) -> list[str]:
+    return [
+        *(*_CELERY, "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
+        *("--pool", "threads", "--concurrency", str(threads), "--without-mingle", "--without-gossip"),
+    ]
 
 
 def _wsgi_server(application: str, port: int, host: str, workers: int, threads: int) -> list[str]:
@@ -71,7 +81,8 @@ def main() -> None:
     command = {
         "web": web_command(settings.PORT, asked.host, asked.workers),
         "ingest": ingest_command(settings.INGEST_PORT, asked.host, asked.workers),
-        "worker": worker_command(),
+        "archiver": archiver_command(),
+        "loader": loader_command(),
         "beat": beat_command(),
     }[asked.program]
     os.execvp(command[0], command)  # noqa: S606 - our own command

@@ -20,7 +20,6 @@ from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, Column, Panel, Row, Table
 from analytics.dashboards.parts import ROWS, Figure, parts_panel, sortable_by
 from analytics.queries import ErrorType, Figures, Filter, Part, Point, Series, Totals
-from analytics.queries.listing import of_any
 
 ERROR_TYPE = "error_type"
 ERROR_RATE, FAILURES = METRICS["error_rate"], METRICS["failures"]
@@ -65,8 +64,10 @@ PAGE = Page(name="errors", title="Errors", icon="errors", panels=panels)
 
 
 def whatever_error(chosen: Filter) -> Filter:
-    """The filter without what it says of error types: the runs that rates are of. Ask once a page: it remembers."""
-    return replace(chosen, selection=of_any(chosen.selection, ERROR_TYPE))
+    """The filter without what it says of error types: the runs that rates are of."""
+    everything = replace(chosen, selection=chosen.selection.of_any(ERROR_TYPE))
+    everything.read_ahead()
+    return everything
 
 
 def rates(asked: Asked, everything: Filter) -> tuple[Totals, Series]:

@@ -67,6 +67,8 @@ def show(
         if own[FRAGMENT] is not None and own[FRAGMENT] == [shown]:
             return HttpResponse(status=204)
         asked = replace(asked, compared=_compared(asked, freshness))
+        if freshness.newest_day:
+            chosen.read_ahead()
         state, runs = _state(asked, freshness)
         panels = _panels(page, asked) if state == FIGURES else []
         if name := _last(own, CSV):

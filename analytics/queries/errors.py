@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from django.db.models import Max, Min
-
 from analytics import breakdowns
 from analytics.breakdowns import COUNTS
-from analytics.dimensions import ALL, TOTAL
-from analytics.models import DailyRollup
+from analytics.dimensions import ALL
 from analytics.packing import Numbers
 from analytics.queries.filters import Filter
-from analytics.queries.listing import listed, of_any
 from analytics.queries.selection import Selection
 from analytics.queries.totals import comparable
 
@@ -49,10 +45,10 @@ class ErrorType:
 
 def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
     """The types that runs of the period failed with, the most frequent first."""
-    selection, period = of_any(chosen.selection, ERROR_TYPE), chosen.period
+    selection, period = chosen.selection.of_any(ERROR_TYPE), chosen.period
     current = selection.breakdown(ERROR_TYPE, period.start, period.until)
     numbers = [breakdowns.numbers_of(key)[1] for key in current.keys.tolist()]
-    names, seen = selection.names(ERROR_TYPE, set(numbers)), _seen()
+    names, seen = selection.known.names(ERROR_TYPE, set(numbers)), selection.known.days(ERROR_TYPE)
     versions = _versions(selection, period.start, period.until)
     all_runs = _all_runs(selection, period.start, period.until)
     was, all_before = {}, 0
@@ -60,13 +56,12 @@ def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
         earlier = selection.breakdown(ERROR_TYPE, *comparable(chosen, now), counts_only=True)
         was = {breakdowns.numbers_of(key)[1]: count for key, count in _runs_of(earlier.keys, earlier.counts)}
         all_before = _all_runs(selection, *comparable(chosen, now))
-    very_first = DailyRollup.objects.filter(dimension=TOTAL).aggregate(day=Min("day"))["day"]
     found = []
     for place, number in enumerate(numbers):
-        if not listed(chosen.selection, ERROR_TYPE, names[number]):
+        if not chosen.selection.lists(ERROR_TYPE, names[number]):
             continue
         count = int(current.counts[place, _RUNS])
-        first_day, last_day = seen[number]
+        first_day, last_day = seen.of[number]
         found.append(
             ErrorType(
                 error_type=names[number],
@@ -78,23 +73,17 @@ def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
                 first_day=first_day,
                 last_day=last_day,
                 versions=versions.get(number, ()),
-                new=very_first < period.first <= first_day,
+                new=seen.very_first < period.first <= first_day,
             )
         )
     return sorted(found, key=lambda one: (-one.runs, one.error_type))
-
-
-def _seen() -> dict[int, tuple[date, date]]:
-    """The first and the last UTC day of each type, ever."""
-    rows = DailyRollup.objects.filter(dimension=ERROR_TYPE).values_list("value").annotate(Min("day"), Max("day"))
-    return {number: (first, last) for number, first, last in rows}
 
 
 def _versions(selection: Selection, start: datetime, until: datetime) -> dict[int, list[tuple[str, int]]]:
     """For each type the versions it appeared in, with its runs of each."""
     one = selection.breakdown("error_version", start, until)
     counted = [(*breakdowns.numbers_of(key), count) for key, count in _runs_of(one.keys, one.counts)]
-    names = selection.names("version", {version for _, version, _ in counted})
+    names = selection.known.names("version", {version for _, version, _ in counted})
     found: dict[int, list[tuple[str, int]]] = {}
     for error_type, version, count in counted:
         found.setdefault(error_type, []).append((names[version], count))

@@ -96,6 +96,11 @@ class Filter:
             min(before, self.period.earlier(52), key=lambda period: period.first) if self.compare == "yoy" else before
         )
 
+    def read_ahead(self) -> None:
+        """Read the days of both periods at once: a page asks for them one after the other."""
+        periods = [self.period, self.before] if self.before else [self.period]
+        self.selection.read_ahead(*((period.first, period.last) for period in periods))
+
 
 def parsed(asked: Mapping[str, Sequence[str]], now: datetime) -> tuple[Filter, list[str]]:
     """The filter of a query string, each name with its values; and what was not known and fell back."""

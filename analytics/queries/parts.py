@@ -76,7 +76,7 @@ def _names(chosen: Filter, by: str, keys: Numbers) -> dict[int, tuple[str, ...]]
     dimensions = [NUMBERED[column][0] if column in NUMBERED else by for column in BREAKDOWNS[by].columns]
     numbers = {key: breakdowns.numbers_of(key)[-len(dimensions) :] for key in keys.tolist()}
     names = [
-        chosen.selection.names(dimension, {of_key[place] for of_key in numbers.values()})
+        chosen.selection.known.names(dimension, {of_key[place] for of_key in numbers.values()})
         for place, dimension in enumerate(dimensions)
     ]
     return {

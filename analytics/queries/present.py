@@ -6,7 +6,6 @@ In: a filter. Out: for each dimension its values. Next: dashboards/
 from analytics import breakdowns
 from analytics.dimensions import DIMENSIONS
 from analytics.queries.filters import Filter
-from analytics.queries.selection import Selection
 
 PRESENT_MAX_COUNT = 200
 
@@ -16,13 +15,13 @@ def present(chosen: Filter) -> dict[str, list[str]]:
 
     Whatever else the filter says. At most PRESENT_MAX_COUNT of each.
     """
-    everything, period = Selection(), chosen.period
+    everything, period = chosen.selection.of_any(*DIMENSIONS), chosen.period
     found = {}
     for dimension in DIMENSIONS:
         one = everything.breakdown(dimension, period.start, period.until, counts_only=True)
         counted = zip(one.keys.tolist(), one.counts[:, 0].tolist(), strict=True)
         most = sorted(counted, key=lambda pair: -pair[1])[:PRESENT_MAX_COUNT]
         numbers = [breakdowns.numbers_of(key)[1] for key, _ in most]
-        names = everything.names(dimension, set(numbers))
+        names = everything.known.names(dimension, set(numbers))
         found[dimension] = [names[number] for number in numbers]
     return found

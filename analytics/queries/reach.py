@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from analytics.breakdowns import COUNTS, Breakdown
-from analytics.dimensions import ALL
+from analytics.dimensions import ALL, DIMENSIONS
 from analytics.queries.filters import Filter, Period
-from analytics.queries.selection import Selection
 
 _DAYS_AT_ONCE = 31
 
@@ -29,7 +28,7 @@ def reach(chosen: Filter, *, runs_max_count: int, others_max_count: int) -> Reac
     Together they have at most `runs_max_count` such runs, and at most `others_max_count` of any kind, among which those
     are to be looked for; one day may have more by itself.
     """
-    everything, runs, others = Selection(), 0, 0
+    everything, runs, others = chosen.selection.of_any(*DIMENSIONS), 0, 0
     days: list[date] = []
     for first, last in _months(chosen.period):
         wanted, all_runs = chosen.selection.days(ALL, first, last), everything.days(ALL, first, last)

@@ -21,20 +21,23 @@ from django.db.models import Q
 from analytics import breakdowns, combinations, runs, usage
 from analytics.breakdowns import Breakdown, Stored
 from analytics.combinations import Combinations
-from analytics.dimensions import ALL, DIMENSIONS, TOTAL
+from analytics.dimensions import ALL, DIMENSIONS, OPTION, TOTAL
 from analytics.models import DailyCombinations, DailyRollup, Value
 from analytics.packing import Numbers
+from analytics.queries.known import Known
 from analytics.runs import Runs
 from analytics.usage import Usage
 
 NONE = "(none)"
 """Filters by it want the runs that have no value. No value looks like this."""
 
+# Columns that are read together: of DailyRollup, then of DailyCombinations.
 _WHOLE = ("counts", "durations", "installations")
 _PARTS = ("part_counts", "part_durations", "part_installations")
-_COMBINATIONS = ("counts", "durations", "installations")
-
-_FIRST_NAMES = 100  # of each dimension, which are read at once
+_PART_COUNTS = _PARTS[:1]
+_COMBINED = ("counts", "durations", "installations")
+_COMBINED_OPTIONS = ("counts", "options")
+_COMBINED_USAGE = ("counts", "installations", "usage")
 
 _Kept = TypeVar("_Kept")
 _Some = TypeVar("_Some", Runs, Combinations)
@@ -44,20 +47,52 @@ _Some = TypeVar("_Some", Runs, Combinations)
 class Selection:
     """Runs of these values: `only` names for a dimension those wanted, `without` those not wanted.
 
-    It remembers what it read, since a page asks for several breakdowns of the same days: make one for each page.
+    It remembers what it read, since a page asks for several breakdowns of the same days: make one for each page, and
+    derive others from it, with which it shares what is `known`.
     """
 
     only: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     without: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
+    known: Known = field(default_factory=Known, compare=False, repr=False)
+
+    def of_any(self, *dimensions: str) -> "Selection":
+        """The same, without what it says about these.
+
+        Where a page lists the values of a dimension, a filter by that one chooses rows, and not runs: shares and rates
+        stay those of all runs, and a value is compared with others that are not listed.
+        """
+        dropped = frozenset(name for name in dimensions if self.only.get(name) or self.without.get(name))
+        if not dropped:
+            return self
+        if dropped not in self._derived:
+            only, without = (
+                {name: those for name, those in said.items() if name not in dropped}
+                for said in (self.only, self.without)
+            )
+            self._derived[dropped] = Selection(only, without, self.known)
+        return self._derived[dropped]
+
+    def lists(self, dimension: str, value: str) -> bool:
+        """Whether it wants runs of the value, as far as this dimension goes."""
+        only, without = (said.get(dimension, frozenset()) for said in (self.only, self.without))
+        return (not only or value in only) and value not in without
+
+    def read_ahead(self, *spans: tuple[date, date]) -> None:
+        """Read these days, all at once, from a first to a last inclusive: they will be asked for by nothing (ALL)."""
+        days = [day for first, last in spans for day in _days(first, last + timedelta(days=1))]
+        if len(self._numbers) > 1:
+            self._combined(_COMBINED).read_ahead(days)
+        else:
+            self._stored(_WHOLE).read_ahead(days)
 
     def breakdown(self, by: str, start: datetime, until: datetime, *, counts_only: bool = False) -> Breakdown:
         """The runs from `start` to before `until`, both on the hour; perhaps without durations and installations."""
         first, last = _whole_days(start, until)
         if first >= last:
-            return combinations.breakdown(self._runs(start, until), by, counts_only=counts_only)
+            return combinations.each(self._runs(start, until)).breakdown(by, counts_only=counts_only)
         days = [one for _, one in self._by_day(by, first, last, counts_only=counts_only)]
         edges = (self._runs(start, _midnight(first)), self._runs(_midnight(last), until))
-        of_edges = (combinations.breakdown(them, by, counts_only=counts_only) for them in edges)
+        of_edges = (combinations.each(them).breakdown(by, counts_only=counts_only) for them in edges)
         return breakdowns.merged([*days, *of_edges])
 
     def days(self, by: str, first: date, last: date) -> dict[date, Breakdown]:
@@ -69,16 +104,14 @@ class Selection:
 
     def hours(self, by: str, start: datetime, until: datetime) -> dict[datetime, Breakdown]:
         """Each hour that has runs, from `start` to before `until`."""
-        return {hour: combinations.breakdown(them, by) for hour, them in self._runs(start, until).by_hour()}
+        return {hour: combinations.each(them).breakdown(by) for hour, them in self._runs(start, until).by_hour()}
 
     def usage(self, first: date, last: date) -> Usage:
         """How often each installation ran which version, from `first` to `last` inclusive."""
         between = Q(day__gte=first, day__lte=last)
         if len(self._numbers) > 1:
-            several = DailyCombinations.objects.filter(between).values_list("counts", "installations", "usage")
-            rows = runs.binary_rows(several)
-            days = (self._chosen(combinations.unpacked(counts, None, *users)) for counts, *users in rows)
-            return usage.together(them.usage() for them in days)
+            several = self._read_combined(_COMBINED_USAGE, between)
+            return usage.together(them.usage() for _, them in several)
         stored = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
         return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(stored))
 
@@ -89,23 +122,46 @@ class Selection:
     ) -> Iterator[tuple[date, Breakdown]]:
         """Breakdowns to be merged, with their days."""
         if len(self._numbers) > 1:
-            for day, them in self._combinations.between(first, until):
+            for day, them in self._combined(_COMBINED_OPTIONS if by == OPTION else _COMBINED).between(first, until):
                 if len(them):
                     yield day, them.whole if by == ALL else them.breakdown(by, counts_only=counts_only)
             return
-        names = _WHOLE if by == ALL else _PARTS[:1] if counts_only else _PARTS
-        if names not in self._stored:
-            self._stored[names] = _Days(partial(self._read_stored, names))
-        for day, stored in self._stored[names].between(first, until):
+        parts = self._stored(_PARTS)
+        if by == ALL:
+            days = self._stored(_WHOLE)
+        else:
+            days = self._stored(_PART_COUNTS) if counts_only and not parts.has(first, until) else parts
+        for day, stored in days.between(first, until):
             yield day, stored.by(by)
 
-    @cached_property
-    def _stored(self) -> "dict[Sequence[str], _Days[Stored]]":
-        return {}
+    def _stored(self, names: Sequence[str]) -> "_Days[Stored]":
+        """What was read of the rollups by one value, or of all runs."""
+        return self._of_days.setdefault(names, _Days(partial(self._read_stored, names)))
+
+    def _combined(self, names: Sequence[str]) -> "_Days[Combinations]":
+        """What was read of combinations."""
+        return self._of_combinations.setdefault(names, _Days(lambda days: self._read_combined(names, Q(day__in=days))))
 
     def _read_stored(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Stored]]:
         rows = DailyRollup.objects.filter(self._stored_under(), day__in=days).values_list("day", *names)
         return ((day, breakdowns.unpacked(*packed)) for day, *packed in runs.binary_rows(rows))
+
+    def _read_combined(self, names: Sequence[str], days: Q) -> Iterator[tuple[date, Combinations]]:
+        rows = DailyCombinations.objects.filter(days).values_list("day", *names)
+        for day, *packed in runs.binary_rows(rows):
+            yield day, self._chosen(combinations.unpacked(**dict(zip(names, packed, strict=True))))
+
+    @cached_property
+    def _of_days(self) -> "dict[Sequence[str], _Days[Stored]]":
+        return {}
+
+    @cached_property
+    def _of_combinations(self) -> "dict[Sequence[str], _Days[Combinations]]":
+        return {}
+
+    @cached_property
+    def _derived(self) -> "dict[AbstractSet[str], Selection]":
+        return {}
 
     def _stored_under(self) -> Q:
         if not self._numbers:
@@ -114,20 +170,12 @@ class Selection:
         of_values = Q(dimension=dimension) & ~Q(value__in=without)
         return of_values if only is None else of_values & Q(value__in=only)
 
-    @cached_property
-    def _combinations(self) -> "_Days[Combinations]":
-        return _Days(self._read_combinations)
-
-    def _read_combinations(self, days: Sequence[date]) -> Iterator[tuple[date, Combinations]]:
-        rows = DailyCombinations.objects.filter(day__in=days).values_list("day", *_COMBINATIONS)
-        return ((day, self._chosen(combinations.unpacked(*packed))) for day, *packed in runs.binary_rows(rows))
-
     def _runs(self, start: datetime, until: datetime) -> Runs:
         """The runs from `start` to before `until`, one by one."""
         if start >= until:
             return runs.none()
         if (start, until) not in self._read:
-            self._read[start, until] = runs.together(self._chosen(them) for them in runs.stored(start, until))
+            self._read[start, until] = runs.together(map(self._chosen, self.known.hours(start, until)))
         return self._read[start, until]
 
     @cached_property
@@ -169,26 +217,6 @@ class Selection:
             for name, (only, without) in said.items()
         }
 
-    # -- Names --------------------------------------------------------------------------------------------------------
-
-    def names(self, dimension: str, numbers: AbstractSet[int]) -> dict[int, str]:
-        """What these numbers stand for."""
-        known = self._names.setdefault(dimension, {})
-        if missing := numbers - known.keys():
-            rows = Value.objects.filter(dimension=dimension, number__in=missing)
-            known.update(rows.values_list("number", "value"))
-        return {number: known[number] for number in numbers}
-
-    @cached_property
-    def _names(self) -> dict[str, dict[int, str]]:
-        """Those of all dimensions that most runs have, at once: what was met first has the lowest numbers."""
-        found: dict[str, dict[int, str]] = {}
-        for dimension, number, value in Value.objects.filter(number__lte=_FIRST_NAMES).values_list(
-            "dimension", "number", "value"
-        ):
-            found.setdefault(dimension, {})[number] = value
-        return found
-
 
 @dataclass(frozen=True)
 class _Days(Generic[_Kept]):
@@ -199,15 +227,23 @@ class _Days(Generic[_Kept]):
 
     def between(self, first: date, until: date) -> Iterator[tuple[date, _Kept]]:
         """From `first` to before `until`."""
-        days = [first + timedelta(days=offset) for offset in range((until - first).days)]
+        days = _days(first, until)
+        self.read_ahead(days)
+        for day in days:
+            for one in self.found[day]:
+                yield day, one
+
+    def has(self, first: date, until: date) -> bool:
+        """Whether these days were read, up to before `until`."""
+        return self.found.keys() >= set(_days(first, until))
+
+    def read_ahead(self, days: Sequence[date]) -> None:
+        """Those that were not read."""
         missing = [day for day in days if day not in self.found]
         if missing:
             self.found.update((day, []) for day in missing)
             for day, one in self.read(missing):
                 self.found[day].append(one)
-        for day in days:
-            for one in self.found[day]:
-                yield day, one
 
 
 def _numbered(wanted: Mapping[str, AbstractSet[str]]) -> dict[tuple[str, str], int]:
@@ -219,6 +255,10 @@ def _numbered(wanted: Mapping[str, AbstractSet[str]]) -> dict[tuple[str, str], i
     for name, value, number in Value.objects.filter(said).values_list("dimension", "value", "number"):
         found[name, value] = number
     return found
+
+
+def _days(first: date, until: date) -> list[date]:
+    return [first + timedelta(days=offset) for offset in range((until - first).days)]
 
 
 def _whole_days(start: datetime, until: datetime) -> tuple[date, date]:

@@ -76,7 +76,7 @@ def who(chosen: Filter) -> list[Who]:
     """One for each of WHO_VALUES, in that order."""
     period, read = chosen.period, chosen.selection.breakdown
     everyone, said = read(ALL, period.start, period.until), read("who", period.start, period.until)
-    names = chosen.selection.names("who", {breakdowns.numbers_of(key)[1] for key in said.keys.tolist()})
+    names = chosen.selection.known.names("who", {breakdowns.numbers_of(key)[1] for key in said.keys.tolist()})
     runs: dict[str, int] = {}
     installations: dict[str, BitMap] = {}
     for place, key in enumerate(said.keys.tolist()):

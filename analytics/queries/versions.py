@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
-from django.db.models import Min
 from packaging.version import InvalidVersion, Version
 from pyroaring import BitMap
 
@@ -21,7 +20,6 @@ from analytics.models import DailyRollup
 from analytics.queries import chance
 from analytics.queries.chance import FALSE_ALARMS_MAX, Difference, Sums
 from analytics.queries.filters import Filter
-from analytics.queries.listing import listed, of_any
 from analytics.queries.totals import by_step, steps
 from analytics.runs import GAMMA
 from analytics.usage import Usage
@@ -81,11 +79,13 @@ def adoption(chosen: Filter, now: datetime) -> Adoption:
     those first seen more than 60 days before the period, since days back to then would have to be read.
     """
     period = chosen.period
-    found = by_step(replace(chosen, selection=of_any(chosen.selection, VERSION)), VERSION, period)
+    found = by_step(replace(chosen, selection=chosen.selection.of_any(VERSION)), VERSION, period)
     ran = {breakdowns.numbers_of(key)[1] for one in found.values() for key in one.keys.tolist()}
-    first_days = _first_days()
-    names = chosen.selection.names(VERSION, ran & first_days.keys())  # days are counted a moment after their hours
-    shown = [number for number in _in_order(names, first_days) if listed(chosen.selection, VERSION, names[number])]
+    first_days = _first_days(chosen)
+    names = chosen.selection.known.names(
+        VERSION, ran & first_days.keys()
+    )  # days are counted a moment after their hours
+    shown = [number for number in _in_order(names, first_days) if chosen.selection.lists(VERSION, names[number])]
     young = {number for number in shown if first_days[number] >= period.first - timedelta(days=_YOUNG_DAYS)}
     days_to_half = _days_to_half(young, first_days, now.astimezone(UTC).date() - timedelta(days=1))
     stepped, counts = [], []
@@ -217,15 +217,15 @@ def comparisons(chosen: Filter, now: datetime) -> list[Comparison]:
     """
     first, until = chosen.period.first, min(chosen.period.last + timedelta(days=1), now.astimezone(UTC).date())
     last = until - timedelta(days=1)
-    found = dict(of_any(chosen.selection, VERSION).usage(first, last).by_version())
+    found = dict(chosen.selection.of_any(VERSION).usage(first, last).by_version())
     found.pop(0, None)  # those that did not say which
-    names, first_days = chosen.selection.names(VERSION, set(found)), _first_days()
+    names, first_days = chosen.selection.known.names(VERSION, set(found)), _first_days(chosen)
     order = _in_order(names, first_days)
     enough = [number for number in order if len(found[number]) >= chance.INSTALLATIONS_MIN]
     before = dict(pairwise(enough))
     compared = []
     for number in order:
-        if not listed(chosen.selection, VERSION, names[number]):
+        if not chosen.selection.lists(VERSION, names[number]):
             continue
         side = _side(names[number], found[number])
         if number not in before:
@@ -276,10 +276,9 @@ def _log_durations(one: Usage) -> Sums:
 # -- Which versions ---------------------------------------------------------------------------------------------------
 
 
-def _first_days() -> dict[int, date]:
+def _first_days(chosen: Filter) -> dict[int, date]:
     """The UTC day of each version's first run ever, whatever the filter."""
-    rows = DailyRollup.objects.filter(dimension=VERSION).values_list("value")
-    return dict(rows.annotate(Min("day")))
+    return {number: first for number, (first, _) in chosen.selection.known.days(VERSION).of.items()}
 
 
 def _in_order(names: Mapping[int, str], first_days: Mapping[int, date]) -> list[int]:

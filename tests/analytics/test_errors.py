@@ -132,6 +132,6 @@ def test_errors_list_versions_by_runs() -> None:
 def test_errors_take_as_many_statements_for_many_as_for_few(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     for names in (["FileError"], ["NetworkError", "ModelError", "OtherError"]):
         record([failed(NOON, name) for name in names])
-        # What values are called, the days of types, the portal's first; rollups are read beside Django's cursor.
-        with django_assert_num_queries(3):
+        # Days by type and in all, now and before, an hour of before; what values are called; and the days of types.
+        with django_assert_num_queries(7):
             queries.errors(of(), NOON)

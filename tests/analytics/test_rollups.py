@@ -24,6 +24,7 @@ from analytics.models import (
     TouchedHour,
     Value,
 )
+from analytics.rollups import CombinationsRow
 from analytics.runs import Runs
 from ingest import archive, batches
 from tests.analytics import bucket, canonical
@@ -311,7 +312,7 @@ def test_refresh_moves_days_with_an_earlier_copy_of_an_event() -> None:
 
 
 def of_all() -> Breakdown:
-    return combinations.breakdown(hour_runs(), ALL)
+    return combinations.each(hour_runs()).breakdown(ALL)
 
 
 def test_percentile_is_within_its_accuracy() -> None:
@@ -339,9 +340,9 @@ def test_merged_days_are_the_breakdown_of_all_their_runs() -> None:
         )
     )
     every = runs.together(runs.stored(NOON - timedelta(days=9), NOON))
-    days = [combinations.breakdown(them, "command") for _, them in every.by_day()]
+    days = [combinations.each(them).breakdown("command") for _, them in every.by_day()]
     assert len(days) == 3
-    assert_same(breakdowns.merged(days), combinations.breakdown(every, "command"))
+    assert_same(breakdowns.merged(days), combinations.each(every).breakdown("command"))
 
 
 def assert_same(one: Breakdown, other: Breakdown) -> None:
@@ -381,7 +382,11 @@ def day_runs() -> Runs:
 
 def stored() -> Combinations:
     row = DailyCombinations.objects.get()
-    return combinations.unpacked(bytes(row.counts), bytes(row.durations), bytes(row.installations), bytes(row.usage))
+    return combinations.unpacked(*packed_columns(row))
+
+
+def packed_columns(row: DailyCombinations) -> list[bytes]:
+    return [bytes(getattr(row, name)) for name in CombinationsRow._fields[1:]]
 
 
 def shuffled(them: Runs) -> Runs:
@@ -393,7 +398,7 @@ def test_combinations_are_broken_down_as_the_days_runs() -> None:
     them, every = stored(), day_runs()
     assert len(HourlyRollup.objects.all()) > 5 < len(them) < len(every)
     for name in (ALL, *BREAKDOWNS):
-        assert_same(them.breakdown(name), combinations.breakdown(every, name))
+        assert_same(them.breakdown(name), combinations.each(every).breakdown(name))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 99])
@@ -403,7 +408,7 @@ def test_combinations_that_a_filter_leaves_are_broken_down_as_its_runs(number: i
     for column in ("command", "version", "model", "who"):
         some, their_runs = them.where(them.values[column] == number), every.where(every[column] == number)
         for name in (ALL, *BREAKDOWNS):
-            assert_same(some.breakdown(name), combinations.breakdown(their_runs, name))
+            assert_same(some.breakdown(name), combinations.each(their_runs).breakdown(name))
         assert some.usage().packed() == combinations.of(their_runs).usage().packed()
 
 
@@ -447,7 +452,7 @@ def test_packed_is_the_same_for_runs_in_any_order() -> None:
     load_lines(*a_days_lines())
     row, of_day = DailyCombinations.objects.get(), list(rollups.day_rows(TODAY, combinations.of(day_runs())))
     other = combinations.of(shuffled(day_runs()))
-    assert tuple(map(bytes, (row.counts, row.durations, row.installations, row.usage))) == other.packed()
+    assert tuple(packed_columns(row)) == other.packed()
     assert list(rollups.day_rows(TODAY, other)) == of_day
 
 

@@ -1,6 +1,6 @@
 """Production: the portal as the image runs it, by its start script in a virtual environment of requirements.txt alone.
 
-In: a data folder, Debian's servers in it (stores.py). Out: two ingest, two workers, two beats and a web process, each
+In: a data folder, Debian's servers in it (stores.py). Out: two of ingest, archiver, loader and beat, and a web process, each
 with the variables that it needs and no other; their logs; commands. Fails: StartFailed, CalledProcessError.
 """
 
@@ -23,6 +23,13 @@ from vibetel.embedded.child import Child, log_path
 from vibetel.embedded.supervisor import Supervisor
 
 PYTHON = CHECKOUT / "build/production/bin/python"
+# By what the command line of the first of them holds; ingest is told by its port.
+_WORDS = {
+    "web": "vibetel.wsgi",
+    "archiver-1": "--queues archive",
+    "loader-1": "--queues load",
+    "beat-1": "-A vibetel beat",
+}
 ORIGIN = "https://portal.example.org"
 
 
@@ -52,7 +59,9 @@ class Production(Commands):
             "CSRF_TRUSTED_ORIGINS": ORIGIN,
             "STATIC_ROOT": str(self._static),
         }
-        self._for_worker = self._for_portal | stores.keys(self.lines)
+        keys = stores.keys(self.lines)
+        self._for_loader = self._for_portal | {name: value for name, value in keys.items() if "_READ_" in name}
+        self._for_archiver = self._for_portal | keys
 
     def start(self) -> None:
         """As deploy.md does it: static files, migrations, processes."""
@@ -67,8 +76,11 @@ class Production(Commands):
         return [
             self._child("web", self._for_portal | {"PORT": str(self.ports["web"])}),
             *(self._child(name, self._for_all | {"INGEST_PORT": str(self.ports[name])}) for name in numbered),
-            *(self._child(f"worker-{number}", self._for_worker) for number in (1, 2)),
-            *(self._child(f"beat-{number}", self._for_portal) for number in (1, 2)),
+            *(
+                self._child(f"{program}-{number}", self.environment(program))
+                for program in ("archiver", "loader", "beat")
+                for number in (1, 2)
+            ),
         ]
 
     def _child(self, name: str, environment: dict[str, str]) -> Child:
@@ -80,18 +92,19 @@ class Production(Commands):
 
     def kill(self, name: str) -> None:
         """kill -9 to a process and to those that it started."""
-        word = {"web": "vibetel.wsgi", "worker-1": " worker", "beat-1": " beat"}.get(name)
+        word = _WORDS.get(name)
         pid = pid_of(self.data_dir, word or f"--port {self.ports[name]} ")
         assert pid is not None, f"{name} does not run"
         os.killpg(pid, signal.SIGKILL)
 
     def environment(self, program: str) -> dict[str, str]:
         """All that a program is given."""
-        return {"ingest": self._for_all, "worker": self._for_worker}.get(program, self._for_portal)
+        given = {"ingest": self._for_all, "archiver": self._for_archiver, "loader": self._for_loader}
+        return given.get(program, self._for_portal)
 
     def secrets(self) -> list[str]:
         """What no log may show."""
-        given = self._for_worker | self.lines
+        given = self._for_archiver | self.lines
         return [value for name, value in given.items() if re.search("SECRET|PASSWORD|HASH", name)]
 
     def ask(
@@ -110,8 +123,8 @@ class Production(Commands):
             connection.close()
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """A command with the worker's keys, run in another terminal."""
-        return self._manage(self._for_worker, *arguments)
+        """A command with all keys, run in another terminal."""
+        return self._manage(self._for_archiver, *arguments)
 
     def _manage(self, environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

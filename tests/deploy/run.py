@@ -22,7 +22,7 @@ from tests.faults.checker import Found
 from tests.faults.senders import Senders
 from tests.servers import remove
 
-KILLED = ("ingest-1", "worker-1", "beat-1", "web")
+KILLED = ("ingest-1", "archiver-1", "loader-1", "beat-1", "web")
 UNLIMITED = {"INGEST_RATE_PER_ADDRESS": "off", "INGEST_RATE_PER_INSTALLATION": "off"}
 _SENT_MAX_S = 600.0
 _REST_MAX_S = 120.0

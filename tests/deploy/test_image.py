@@ -23,7 +23,7 @@ def test_compose_has_every_program_and_one_that_migrates() -> None:
     started = {service["command"][3]: name for name, service in PORTAL.items() if "vibetel.start" in service["command"]}
     assert set(started) == set(PROGRAMS)
     assert PORTAL["migrate"]["command"] == ["python", "manage.py", "migrate", "--noinput"]
-    for name in ("web", "worker", "beat"):
+    for name in ("web", "archiver", "loader", "beat"):
         assert PORTAL[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -34,9 +34,11 @@ def test_compose_gives_variables_that_settings_read(name: str) -> None:
     assert {"SECRET_KEY", "IDENTITY_HASH_KEY", "REDIS_URL"} <= set(given)
 
 
-def test_compose_gives_the_buckets_keys_to_the_worker_alone() -> None:
+def test_compose_gives_the_buckets_keys_to_who_needs_them() -> None:
+    reading = {name for name in KEYS if "_READ_" in name}
     for name, service in SERVICES.items():
-        assert KEYS & set(service.get("environment", {})) == (KEYS if name == "worker" else set())
+        wanted = {"archiver": KEYS, "loader": reading}.get(name, set())
+        assert KEYS & set(service.get("environment", {})) == wanted
     assert "DATABASE_URL" not in SERVICES["ingest"]["environment"]
 
 

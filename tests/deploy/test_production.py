@@ -107,7 +107,7 @@ def test_no_log_has_a_secret_an_address_or_a_payload(portal: Production) -> None
 def test_a_redis_of_an_unknown_authority_is_refused(portal: Production, asks: str) -> None:
     """Without `ssl_cert_reqs` in the URL, too."""
     program = f"import django; django.setup(); {asks}"
-    known = portal.environment("worker")
+    known = portal.environment("loader")
     for url, status in ((known["REDIS_URL"], 0), (known["REDIS_URL"].partition("?")[0], 1)):
         ran = subprocess.run(
             [PYTHON, "-c", program],

@@ -19,7 +19,8 @@ from tests.faults.stack import WORDS
 # Target -> how often, beside the others. `point` is a worker that kills itself between two steps.
 WEIGHTS = {
     "point": 30,
-    "worker": 12,
+    "archiver": 6,
+    "loader": 6,
     "ingest": 14,
     "valkey": 12,
     "postgres": 10,

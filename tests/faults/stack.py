@@ -3,9 +3,9 @@
 In: DATA_DIR, PORT, INGEST_PORT. Out: a running portal, until it is stopped or killed; a line says when it serves.
 Fails: StartFailed.
 
-As `manage.py up`, by its own parts, but: two workers and two beats; workers that kill themselves where they are told to
-(worker.py); what was killed starts again at once; the bucket is SeaweedFS behind a proxy (bucket_proxy.py), whose disk
-is full when the bench says so (weather.py).
+As `manage.py up`, by its own parts, but: two archivers, two loaders and two beats; archivers and loaders that kill
+themselves where they are told to (worker.py); what was killed starts again at once; the bucket is SeaweedFS behind a
+proxy (bucket_proxy.py), whose disk is full when the bench says so (weather.py).
 """
 
 import ctypes
@@ -21,12 +21,13 @@ from vibetel.embedded.child import PR_SET_PDEATHSIG, Child
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
 SERVING = "serving"
-# By what their command lines hold; the second worker and beat run under the first's.
+# By what their command lines hold; the second archiver, loader and beat run under the first's.
 WORDS = {
     "web": "vibetel.wsgi:application",
     "ingest": "vibetel.ingest_wsgi:application",
-    "worker": "tests.faults.worker",
-    "beat": "celery -A vibetel --quiet beat",
+    "archiver": "--queues archive",
+    "loader": "--queues load",
+    "beat": "-A vibetel beat",
     "valkey": "valkey-server",
     "postgres": "postgres -D",
     "seaweedfs": "weed -logtostderr",
@@ -58,10 +59,13 @@ def main() -> None:
 
 def _children(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     children = {child.name: child for child in portal._portal(data_dir, port, ingest_port)}
-    worker, beat = children["worker"], children["beat"]
-    command = ["tests.faults.worker" if part == "celery" else part for part in worker.command]
-    children["worker"] = replace(worker, command=command)
-    children["worker-2"] = replace(worker, name="worker-2", command=[*command, "-n", "second@%h"])
+    beat = children["beat"]
+    for name in ("archiver", "loader"):
+        worker = children[name]
+        command = ["tests.faults.worker" if part == "celery" else part for part in worker.command]
+        children[name] = replace(worker, command=command)
+        again = [f"second-{part}" if part.endswith("@%h") else part for part in command]
+        children[f"{name}-2"] = replace(worker, name=f"{name}-2", command=again)
     children["beat-2"] = replace(beat, name="beat-2")
     return list(children.values())
 

@@ -86,8 +86,9 @@ class Weather:
                 app.conf.broker_transport_options = options
                 with suppress(OperationalError, RedisError, OSError):
                     for task in TASKS:
+                        queue = "archive" if task.startswith("ingest.") else "load"
                         for _ in range(3):
-                            app.send_task(task, retry=False, expires=5, ignore_result=True)
+                            app.send_task(task, queue=queue, retry=False, expires=5, ignore_result=True)
                             self.tasks_sent += 1
 
 

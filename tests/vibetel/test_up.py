@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import pytest
 from django.conf import settings
 
@@ -16,8 +17,16 @@ from vibetel.embedded.addresses import free_ports
 
 pytestmark = pytest.mark.alone
 
-PORTAL = {"granian", "celery -A vibetel --quiet worker", "celery -A vibetel --quiet beat"}
+PORTAL = {"granian", "--queues archive", "--queues load", "-A vibetel beat"}
 SERVERS = {"postgres", "valkey-server", "weed"}
+# What each process knows of the bucket's keys.
+KEYS = {
+    "vibetel.wsgi:": set(),
+    "vibetel.ingest_wsgi:": set(),
+    "-A vibetel beat": set(),
+    "--queues archive": {"ARCHIVE_WRITE_SECRET_ACCESS_KEY", "ARCHIVE_READ_SECRET_ACCESS_KEY"},
+    "--queues load": {"ARCHIVE_READ_SECRET_ACCESS_KEY"},
+}
 
 
 @pytest.fixture
@@ -39,6 +48,7 @@ def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, p
         assert _status(port, "/healthz") == 200
         assert _status(port, "/readyz") == 200
         assert all(pid_of(data_dir, word) for word in PORTAL | SERVERS)
+        assert {word: _secrets_of(data_dir, word) for word in KEYS} == KEYS
         with ExitStack() as stack:
             for _ in range(8):
                 _send_half_a_body(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
@@ -94,6 +104,13 @@ def test_without_the_embedded_packages_it_says_what_to_install(data_dir: Path, g
     with program("-c", without_psutil, "up", data_dir=data_dir, **given) as portal:
         assert portal.process.wait(60) == 1
     assert portal.output() == "CommandError: psutil is not installed: pip install -r requirements-embedded.txt\n"
+
+
+def _secrets_of(data_dir: Path, word: str) -> set[str]:
+    """The bucket's secrets that settings.py finds in a process with this word in its command line."""
+    given = psutil.Process(pid_of(data_dir, word)).environ()
+    found = {**environment(data_dir, given), **given}
+    return {name for name in found if name.startswith("ARCHIVE_") and "SECRET" in name}
 
 
 def _send_half_a_body(connection: socket.socket) -> None:

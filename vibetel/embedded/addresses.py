@@ -10,11 +10,12 @@ import os
 import secrets
 import socket
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+from vibetel import env_file
 
 BUCKET = "vibetel"
 DATABASE = "vibetel"
@@ -113,12 +114,12 @@ def read_or_create(data_dir: Path) -> dict[str, str]:
     if not path.exists():
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = {name: secrets.token_urlsafe(48) for name in SECRETS}
-        written = _write_beside(path, fresh | free_ports(PORTS))
+        written = env_file.write_beside(path, fresh | free_ports(PORTS))
         # A link never replaces: of two commands that come first at the same time, one wins and both read its file.
         with suppress(FileExistsError):
             path.hardlink_to(written)
         written.unlink()
-    lines = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    lines = env_file.read(path)
     if missing := {*SECRETS, *PORTS} - lines.keys():
         raise AddressesDamaged(
             f"{path} lacks {', '.join(sorted(missing))}: restore it from a backup, or move {data_dir} away"
@@ -129,17 +130,8 @@ def read_or_create(data_dir: Path) -> dict[str, str]:
 def replace_ports(data_dir: Path, names: Iterable[str]) -> dict[str, str]:
     """Gives these ports new numbers, because others listen there; the lines as they are now."""
     lines = read_or_create(data_dir) | free_ports(names)
-    _write_beside(data_dir / "portal.env", lines).replace(data_dir / "portal.env")
+    env_file.write(data_dir / "portal.env", lines)
     return lines
-
-
-def _write_beside(path: Path, lines: Mapping[str, str]) -> Path:
-    """A temporary file in the same folder (mode 0600) with these lines, safely on disk."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".portal.env.", delete=False) as file:
-        file.writelines(f"{name}={value}\n" for name, value in lines.items())
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(file.name)
 
 
 def free_ports(names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Portal: the whole of it on one machine, as one supervised tree: servers, then web, ingest, worker and beat.
+"""Portal: the whole of it on one machine, as one supervised tree: servers, then web, ingest, archiver, loader and beat.
 
 In: the data folder, the ports, the process environment. Out: lines to `say`, until a signal ends it.
 Fails: PortTaken, AlreadyRunning, StartFailed, AddressesDamaged. Next: the URL it prints
@@ -20,16 +20,16 @@ from pathlib import Path
 
 from vibetel import start
 from vibetel.embedded import servers
-from vibetel.embedded.addresses import is_free, is_given, is_replaced
+from vibetel.embedded.addresses import environment, is_free, is_given, is_replaced
 from vibetel.embedded.child import Child, StartFailed
 from vibetel.embedded.supervisor import Stopped, Supervisor
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 # Who brings a bucket brings its keys: without them every put would fail, in a log that nobody reads.
-ARCHIVE_KEYS = tuple(
-    f"ARCHIVE_{role}_{part}" for role in ("WRITE", "READ") for part in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
-)
+ARCHIVE_KEYS = {
+    role: [f"ARCHIVE_{role}_{part}" for part in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")] for role in ("WRITE", "READ")
+}
 
 
 class PortTaken(Exception):
@@ -65,7 +65,7 @@ def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callab
 def _lacking_keys(given: Mapping[str, str]) -> list[str]:
     if not is_replaced("ARCHIVE_BUCKET", given):
         return []
-    return [key for key in ARCHIVE_KEYS if not is_given(key, given)]
+    return [key for keys in ARCHIVE_KEYS.values() for key in keys if not is_given(key, given)]
 
 
 @contextmanager
@@ -94,18 +94,32 @@ def _manage(data_dir: Path, *arguments: str) -> Child:
 
 
 def _portal(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
-    environment = _environment(data_dir)
+    keyless = _with_keys(data_dir)
     web, ingest = start.web_command(port), start.ingest_command(ingest_port)
     return [
-        Child("web", web, environment, ready=lambda: _is_healthy(port), folder=CHECKOUT),
-        Child("ingest", ingest, environment, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
-        Child("worker", start.worker_command(), environment, folder=CHECKOUT),
-        Child("beat", start.beat_command(), environment, folder=CHECKOUT),
+        Child("web", web, keyless, ready=lambda: _is_healthy(port), folder=CHECKOUT),
+        Child("ingest", ingest, keyless, ready=lambda: _is_healthy(ingest_port), folder=CHECKOUT),
+        # To confirm what an earlier put has written, it has to read that, too.
+        Child("archiver", start.archiver_command(), _with_keys(data_dir, "WRITE", "READ"), folder=CHECKOUT),
+        Child("loader", start.loader_command(), _with_keys(data_dir, "READ"), folder=CHECKOUT),
+        Child("beat", start.beat_command(), keyless, folder=CHECKOUT),
     ]
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
     return {**os.environ, "DATA_DIR": str(data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def _with_keys(data_dir: Path, *roles: str) -> dict[str, str]:
+    """The environment of a process that has these roles' keys of the bucket, and no others.
+
+    It names the embedded bucket, too: else settings.py would take all its keys from portal.env.
+    """
+    known = environment(data_dir, os.environ)
+    bucket = {name: value for name, value in known.items() if name.startswith("ARCHIVE_")}
+    others = {key for role, keys in ARCHIVE_KEYS.items() if role not in roles for key in keys}
+    given = bucket | _environment(data_dir)
+    return {name: value for name, value in given.items() if name.removesuffix("_FILE") not in others}
 
 
 def _is_healthy(port: int) -> bool:

@@ -22,9 +22,9 @@ class Command(BaseCommand):
 
     help = (
         "Runs the whole portal on this machine until Ctrl-C: PostgreSQL, Valkey and S3 out of DATA_DIR, then web, "
-        "ingest, worker and beat. Dashboards are on http://127.0.0.1:PORT, events go to INGEST_PORT. DATABASE_URL, "
-        "REDIS_URL and ARCHIVE_BUCKET each replace one of the servers. After any end, a kill -9 included, it starts "
-        "again with nothing lost."
+        "ingest, archiver, loader and beat. Dashboards are on http://127.0.0.1:PORT, events go to INGEST_PORT. "
+        "DATABASE_URL, REDIS_URL and ARCHIVE_BUCKET each replace one of the servers. After any end, a kill -9 "
+        "included, it starts again with nothing lost."
     )
     requires_system_checks = []
 
