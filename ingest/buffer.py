@@ -40,7 +40,6 @@ LOOKS = "{vibetel}:looks"  # hash: "job:looks", "job:failures" -> times, "job:us
 
 _DONE = "{vibetel}:done:"  # with a token: was this call carried out? for an hour
 _CLAIM = "{vibetel}:claim:"  # with a seal's first id: somebody writes it to the bucket
-_TURN = "{vibetel}:turn:"  # with a job: somebody has done it, or is at it
 
 # Names of senders' fields are senders' text: so many are counted by name, the others together.
 DROPPED_NAMES_MAX = 200
@@ -315,7 +314,12 @@ def hazards() -> list[str]:
 def take_turn(job: str, seconds: float) -> bool:
     """Whether nobody took this job's turn in the last so many seconds: of several beats, one is heard."""
     with _redis_errors():
-        return bool(connection().set(_TURN + job, "", nx=True, px=int(seconds * 1000)))
+        return bool(connection().set(turn_key(job), "", nx=True, px=int(seconds * 1000)))
+
+
+def turn_key(job: str) -> str:
+    """The key that is there while a job's turn is taken."""
+    return f"{{vibetel}}:turn:{job}"
 
 
 @contextmanager

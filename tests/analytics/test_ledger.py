@@ -321,6 +321,7 @@ def test_watching_keeps_the_old_reading_where_a_store_is_away(
     tasks.watch_books()
     before = BooksReading.objects.get().read_at
     settings.ARCHIVE_BUCKET = "no-such-bucket"
+    buffer.connection().delete(buffer.turn_key("books"))  # a quarter of a minute later
     tasks.watch_books()
     assert BooksReading.objects.get().read_at == before
     assert "books not read: ArchiveUnavailable" in caplog.text

@@ -36,7 +36,7 @@ from analytics.models import (
 )
 from analytics.rollups import CombinationsRow
 from analytics.verify import Look, Report
-from ingest import archive, batches
+from ingest import archive, batches, buffer
 from ingest.archive import ArchiveUnavailable, Fetched
 from tests.analytics import bucket, planted_faults
 from tests.analytics.planted_faults import Planted
@@ -581,12 +581,14 @@ def test_command_tells_postgres_being_away_from_faults(monkeypatch: pytest.Monke
 # -- The task ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("empty_buffer")
 def test_verify_nightly_warns_of_faults(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     put(line())
     load_all()
     tasks.verify_nightly()
     Event.objects.all().delete()
+    buffer.connection().delete(buffer.turn_key("verify"))  # the next night
     tasks.verify_nightly()
     fine, bad = [record for record in caplog.records if record.getMessage().startswith("verified")]
     assert (fine.levelname, bad.levelname) == ("INFO", "WARNING")
@@ -594,6 +596,14 @@ def test_verify_nightly_warns_of_faults(caplog: pytest.LogCaptureFixture) -> Non
     assert Verification.objects.filter(deep=True).count() == 2
 
 
+@pytest.mark.usefixtures("empty_buffer")
+def test_verify_nightly_of_two_beats_is_one() -> None:
+    tasks.verify_nightly()
+    tasks.verify_nightly()
+    assert Verification.objects.count() == 1
+
+
+@pytest.mark.usefixtures("empty_buffer")
 def test_verify_nightly_does_not_raise_where_the_bucket_is_away(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 """Production: the portal as the image runs it, by its start script in a virtual environment of requirements.txt alone.
 
-In: a data folder, Debian's servers in it (stores.py). Out: two of ingest, archiver, loader and beat, and a web process, each
-with the variables that it needs and no other; their logs; commands. Fails: StartFailed, CalledProcessError.
+In: a data folder, Debian's servers in it (stores.py). Out: two of ingest, archiver, loader and beat, and web, each with
+the variables that it needs and no other; their logs; commands. Fails: StartFailed.
 """
 
 import os

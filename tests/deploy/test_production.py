@@ -7,8 +7,10 @@ import subprocess
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 
+from analytics.swap import DERIVED
 from tests.deploy import run
 from tests.deploy.production import ORIGIN, PYTHON, Production
 from tests.events import body, event
@@ -141,3 +143,30 @@ def test_a_program_that_lacks_a_variable_names_it(portal: Production, program: s
         )
         assert ran.returncode == 1
         assert ran.stderr.startswith(f"{variable} is not set")
+
+
+def test_a_dump_without_what_the_bucket_makes_and_the_bucket_are_the_portal(portal: Production) -> None:
+    """As docs/deploy.md says it, into another database."""
+    pattern = re.search(r"--exclude-table-data='(.+)'", (CHECKOUT / "docs/deploy.md").read_text())
+    assert pattern
+    assert set(re.findall(r"[a-z]+", pattern[1].partition("(")[2])) == {model._meta.model_name for model in DERIVED}
+    assert portal.manage("create_administrator").returncode == 0
+    known = portal.environment("loader")
+    other = known["DATABASE_URL"].replace("/vibetel?", "/restored?")
+    dump = portal.data_dir / "portal.dump"
+    with psycopg.connect(known["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE DATABASE restored")
+    exclude = f"--exclude-table-data={pattern[1]}"
+    for command in (
+        ["pg_dump", "--format", "custom", exclude, "--file", dump, known["DATABASE_URL"]],
+        ["pg_restore", "--dbname", other, dump],
+        [PYTHON, "manage.py", "load"],
+        [PYTHON, "manage.py", "verify", "--deep"],
+    ):
+        ran = subprocess.run(
+            command, env={**known, "DATABASE_URL": other}, cwd=CHECKOUT, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, (command, ran.stdout, ran.stderr)
+    with psycopg.connect(other) as connection:
+        assert connection.execute("SELECT username FROM auth_user").fetchall() == [("admin",)]
+        assert connection.execute("SELECT count(*) FROM analytics_event").fetchone() >= (EVENTS,)

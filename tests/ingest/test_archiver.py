@@ -72,6 +72,41 @@ def test_archive_due_by_many_at_once_writes_each_event_once() -> None:
     assert sorted(archived_lines()) == sorted(lines)
 
 
+def test_archive_due_leaves_what_another_process_writes() -> None:
+    push(200)
+    buffer.seal_due()
+    other, _ = buffer.sealed()
+    buffer.claim(other)
+    assert archiver.archive_due() == 100
+    assert buffer.sealed() == [other]
+    assert archiver.archive_due(force=True) == 100  # somebody asks for it
+
+
+def test_archive_due_lets_others_write_what_it_could_not(settings: Settings) -> None:
+    push(100)
+    bucket, settings.ARCHIVE_BUCKET = settings.ARCHIVE_BUCKET, "no-such-bucket"
+    with pytest.raises(ArchiveUnavailable):
+        archiver.archive_due()
+    settings.ARCHIVE_BUCKET = bucket
+    (seal,) = buffer.sealed()
+    assert buffer.claim(seal)
+
+
+def test_archive_due_says_which_requests_events_an_object_has(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first = buffer.push([line()], received=1, counts={})
+    last = buffer.push([line()], received=1, counts={})
+    archiver.archive_due(force=True)
+    (told,) = [vars(record) for record in caplog.records if record.getMessage() == "archived"]
+    (listed,) = archive.listing()
+    assert {name: told[name] for name in ("object", "rows", "first_id", "last_id")} == {
+        "object": listed.name,
+        "rows": 2,
+        "first_id": first,
+        "last_id": last,
+    }
+
+
 def test_archive_due_after_a_kill_between_put_and_release() -> None:
     lines = push(100)
     buffer.seal_due()

@@ -146,3 +146,39 @@ def test_lines_of_rows_that_somebody_else_made(caplog: pytest.LogCaptureFixture)
     assert f"rows of another make in Redis: 1, archived as they are, from {seal.first_id} on" in caplog.text
     assert "hand" not in caplog.text
     assert buffer.release(seal) == 3
+
+
+def test_a_batch_is_claimed_by_one_and_not_for_ever() -> None:
+    push(b"1")
+    buffer.seal_due(max_age_ms=0)
+    (seal,) = buffer.sealed()
+    assert [buffer.claim(seal), buffer.claim(seal)] == [True, False]
+    (key,) = buffer.connection().keys("*:claim:*")
+    assert 0 < buffer.connection().pttl(key) <= 1000 * buffer.CLAIM_SECONDS
+    buffer.unclaim(seal)
+    assert buffer.claim(seal)
+
+
+def test_a_turn_is_taken_once_in_its_time() -> None:
+    assert [buffer.take_turn("verify", 60), buffer.take_turn("verify", 60)] == [True, False]
+    assert buffer.take_turn("books", 60)
+    assert 0 < buffer.connection().pttl(buffer.turn_key("verify")) <= 60_000
+
+
+def test_looks_are_counted_and_those_that_fail() -> None:
+    with buffer.looking("loader"):
+        pass
+    with pytest.raises(ValueError, match="away"), buffer.looking("loader"):
+        raise ValueError("away")
+    with pytest.raises(LookupError), buffer.looking("loader", unless=(LookupError,)):
+        raise LookupError  # there was no look
+    counted = buffer.looks()
+    assert (counted["loader:looks"], counted["loader:failures"]) == (2, 1)
+    assert counted["loader:us"] >= 0
+    assert set(buffer.finished()) == {"loader"}
+
+
+def test_push_answers_the_id_of_its_first_line() -> None:
+    assert buffer.push([], received=1, counts={"rejected:bad_json": 1}) == ""
+    first = buffer.push([b"1", b"2"], received=2, counts={})
+    assert buffer.connection().xrange(buffer.STREAM, count=1)[0][0].decode() == first

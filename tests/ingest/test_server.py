@@ -33,7 +33,9 @@ def test_parameters_of_a_content_type_are_not_looked_at(server: Server, content_
 
 @pytest.mark.parametrize("path", ["/", "/admin/", "/metrics", "/readyz", "/api/pipeline/"])
 def test_there_is_nothing_of_the_portal(server: Server, path: str) -> None:
-    assert server.ask("GET", path)[0] == 404
+    status, headers, answer = server.ask("GET", path)
+    assert (status, headers["Content-Type"]) == (404, JSON)
+    assert json.loads(answer) == {"detail": "Not found."}
 
 
 def test_an_event_is_answered_once_it_is_in_the_stream(server: Server) -> None:

@@ -13,11 +13,11 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
-from analytics import ledger
-from analytics.models import Verification
-from ingest import tally
+from analytics import ledger, load
+from analytics.models import TouchedHour, Verification
+from ingest import archive, archiver, buffer, tally
 from tests.analytics.test_ledger import delete_counter, fill
-from tests.events import body, event
+from tests.events import body, event, line
 
 pytestmark = pytest.mark.usefixtures("empty_buffer", "db")
 ROOT = Path(__file__).parent.parent.parent
@@ -111,6 +111,8 @@ def read_and_verified(empty_stores: None) -> None:
     hour_ago = now - timedelta(hours=1)
     Verification.objects.create(started_at=hour_ago, finished_at=hour_ago, deep=True, faults_count=3)
     Verification.objects.create(started_at=now, deep=True)
+    with buffer.looking("loader"):
+        pass
 
 
 @pytest.mark.usefixtures("read_and_verified")
@@ -127,6 +129,26 @@ def test_metrics_tell_the_books_as_last_read(settings: Settings) -> None:
     assert found["vibetel_books_age_seconds"] >= 30
     assert found["vibetel_verification_age_seconds"] >= 3600
     assert found["vibetel_verification_faults"] == 3
+
+
+def test_metrics_tell_how_each_stage_does(empty_stores: None) -> None:
+    buffer.push([line() for _ in range(250)], received=250, counts={})
+    buffer.seal_due()
+    with buffer.looking("archiver"):
+        archiver.archive_due(force=True)
+    with pytest.raises(archive.ArchiveUnavailable), buffer.looking("archiver"):
+        raise archive.ArchiveUnavailable("away")
+    load.catch_up(everything=False, wait=True)
+    buffer.push([line() for _ in range(100)], received=100, counts={})
+    buffer.seal_due()
+    found = samples(asked().content.decode())
+    assert found["vibetel_buffer_batches"] == 1
+    assert found["vibetel_stage_looks_total stage=archiver"] == 2
+    assert found["vibetel_stage_failures_total stage=archiver"] == 1
+    assert 0 < found["vibetel_stage_seconds_total stage=archiver"] < 60
+    assert 0 <= found["vibetel_stage_age_seconds stage=archiver"] < 60
+    assert found["vibetel_rollups_behind_hours"] == TouchedHour.objects.count() > 0
+    assert 0 < found["vibetel_load_lag_seconds"] < 60
 
 
 @pytest.mark.usefixtures("posted")

@@ -1,5 +1,6 @@
 """What the portal tells browsers, and what it takes to log in."""
 
+import logging
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from http.cookiejar import CookieJar
 from typing import Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -26,7 +27,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.analytics.history import record, run
 from vibetel import urls
-from vibetel.environment import networks
+from vibetel.environment import networks, url_path
+from vibetel.logs import Plain
 
 pytestmark = pytest.mark.django_db
 
@@ -45,11 +47,11 @@ POLICY = {
 
 
 def _fail(request: HttpRequest) -> NoReturn:
-    raise RuntimeError
+    raise RuntimeError(f"wrong key: {portal_settings.SECRET_KEY} for {portal_settings.DATABASE_URL}")
 
 
-urlpatterns = [path("fails/", _fail), *urls.urlpatterns]
-handler403, handler404 = urls.handler403, urls.handler404
+urlpatterns = [path("fails/", _fail), path("api/fails/", _fail), *urls.urlpatterns]
+handler403, handler404, handler500 = urls.handler403, urls.handler404, urls.handler500
 
 
 # -- Headers ----------------------------------------------------------------------------------------------------------
@@ -144,6 +146,66 @@ def test_a_session_is_out_of_reach_of_scripts_and_other_sites(client: Client) ->
     client.post("/admin/login/", {"username": "ada", "password": PASSWORD})
     cookie = client.cookies[portal_settings.SESSION_COOKIE_NAME]
     assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", 7 * 86_400)
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("0", 0), ("3600", 3600)])
+def test_how_long_browsers_stay_on_https_is_a_setting(asked: str, seconds: int) -> None:
+    given = {"CSRF_TRUSTED_ORIGINS": "https://telemetry.example.org", "HSTS_SECONDS": asked}
+    assert _settings_say("settings.SECURE_HSTS_SECONDS", **given) == str(seconds)
+
+
+def test_the_dashboards_can_be_under_another_path() -> None:
+    found = "[(Client(HTTP_HOST='127.0.0.1').get(path).get('Location')) for path in ('/', '/inner/portal/', '/admin/')]"
+    expected = ["/inner/portal/", "/inner/portal/login/?next=/inner/portal/", None]
+    assert _settings_say(found, ADMIN_PATH="inner/portal") == str(expected)
+
+
+@pytest.mark.parametrize("value", ["/admin", "", "api/inner", "static", "a b", "a//b"])
+def test_a_path_for_the_dashboards_that_cannot_be_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="is no path such as"):
+        url_path(value)
+
+
+def _settings_say(expression: str, **given: str) -> str:
+    """What it is in a process that is given these variables."""
+    imports = "import django; django.setup(); from django.conf import settings; from django.test import Client"
+    environment = {
+        **os.environ,
+        "DATA_DIR": str(portal_settings.DATA_DIR),
+        "DJANGO_SETTINGS_MODULE": "vibetel.settings",
+    }
+    command = [sys.executable, "-W", "error", "-c", f"{imports}; print({expression})"]
+    ran = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
+
+
+# -- Errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "status"), [("nothing", 404), ("stats/nothing", 404), ("fails/", 500)])
+def test_errors_of_the_api_are_json(client: Client, settings: Settings, asked: str, status: int) -> None:
+    settings.ROOT_URLCONF = __name__
+    client.raise_request_exception = False
+    answer = client.get(f"/api/{asked}")
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
+    assert set(answer.json()) == {"detail"}
+
+
+@pytest.mark.parametrize("asked", ["/fails/", "/api/fails/"])
+def test_a_secret_in_an_error_is_neither_shown_nor_logged(
+    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture, asked: str
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    client.raise_request_exception = False
+    page = client.get(asked).content.decode()
+    (form,) = [one.formatter for one in logging.getLogger().handlers if isinstance(one.formatter, Plain)]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    line = form.format(record)
+    assert "wrong key: ********" in line
+    password = urlsplit(portal_settings.DATABASE_URL).password
+    for secret in (portal_settings.SECRET_KEY, password):
+        assert secret
+        assert secret not in page + line
 
 
 # -- Time zone --------------------------------------------------------------------------------------------------------
