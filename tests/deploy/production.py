@@ -22,7 +22,7 @@ from vibetel.embedded.addresses import free_ports, read_or_create
 from vibetel.embedded.child import Child, log_path
 from vibetel.embedded.supervisor import Supervisor
 
-PYTHON = CHECKOUT / "build/production/bin/python"
+PYTHON = str(CHECKOUT / "build/production/bin/python")
 # By what the command line of the first of them holds; ingest is told by its port.
 _WORDS = {
     "web": "vibetel.wsgi",
@@ -85,7 +85,7 @@ class Production(Commands):
 
     def _child(self, name: str, environment: dict[str, str]) -> Child:
         program = name.partition("-")[0]
-        command = [str(PYTHON), "-m", "vibetel.start", program]
+        command = [PYTHON, "-m", "vibetel.start", program]
         port = self.ports.get(name)
         ready = (lambda: self.ask(name, "/healthz")[0] == 200) if port else None
         return Child(name, command, environment, ready=ready, folder=CHECKOUT)
@@ -128,7 +128,7 @@ class Production(Commands):
 
     def _manage(self, environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [str(PYTHON), "manage.py", *arguments],
+            [PYTHON, "manage.py", *arguments],
             cwd=CHECKOUT,
             env=environment,
             capture_output=True,
