@@ -9,7 +9,8 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -30,6 +31,7 @@ _WORDS = {
     "loader-1": "--queues load",
     "beat-1": "-A vibetel beat",
 }
+_START_MAX_S = 60.0
 ORIGIN = "https://portal.example.org"
 
 
@@ -97,6 +99,13 @@ class Production(Commands):
         assert pid is not None, f"{name} does not run"
         os.killpg(pid, signal.SIGKILL)
 
+    def wait_until_it_serves(self) -> None:
+        """What was killed has started again."""
+        give_up_at = time.monotonic() + _START_MAX_S
+        while any(self.ask(name, "/healthz")[0] != 200 for name in self.ports):
+            assert time.monotonic() < give_up_at, "what was killed does not serve again"
+            self.tick(0.2)
+
     def environment(self, program: str) -> dict[str, str]:
         """All that a program is given."""
         given = {"ingest": self._for_all, "archiver": self._for_archiver, "loader": self._for_loader}
@@ -109,14 +118,14 @@ class Production(Commands):
 
     def ask(
         self, name: str, path: str, method: str = "GET", content: bytes = b"", **headers: str
-    ) -> tuple[int, dict[str, str], str]:
+    ) -> tuple[int, Mapping[str, str], str]:
         """A process's answer, as to a proxy that was asked over https: status, headers, body; 0 where it has none."""
         usual = {"Host": "portal.example.org", "X-Forwarded-Proto": "https", "Content-Type": "application/json"}
         connection = HTTPConnection("127.0.0.1", self.ports[name], timeout=5)
         try:
             connection.request(method, path, content or None, usual | headers)
             answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read().decode()
+            return answer.status, answer.headers, answer.read().decode()
         except (OSError, HTTPException):
             return 0, {}, ""
         finally:

@@ -47,7 +47,7 @@ def run(portal: Production, *, events: int, seed: object) -> Outcome:
             _until(portal, senders, events * number // (len(KILLED) + 1))
             portal.kill(name)
         _until(portal, senders, events)
-    portal.tick(2.0)  # what was killed last starts again
+    portal.wait_until_it_serves()
     accepted = sum(one.accepted() for one in senders)
     books = portal.come_to_rest(accepted, _REST_MAX_S)
     outcome = Outcome(statuses=senders[0].statuses + senders[1].statuses)

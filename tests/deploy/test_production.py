@@ -18,7 +18,7 @@ from tests.vibetel.programs import CHECKOUT, until
 
 pytestmark = pytest.mark.xdist_group("stacks")
 
-EVENTS = 5000
+EVENTS = 2000
 
 
 def test_nothing_is_lost_or_doubled_while_one_of_each_process_is_killed(portal: Production) -> None:
