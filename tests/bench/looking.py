@@ -62,7 +62,8 @@ def _show(page: Page, chosen: Filter) -> object:
     """What the page's view does with a filter, up to its panels, drawings included: the template is what is left."""
     paths = {each.name: f"/{each.route}" for each in PAGES.values()}
     chosen.read_ahead()
-    return q.freshness(), q.excluded(chosen), page.panels(Asked(chosen, NOW, page.name, paths))
+    q.freshness()
+    return page.panels(Asked(chosen, NOW, page.name, paths)) if q.excluded(chosen).runs else []
 
 
 def _pages() -> tuple[list[list[str]], list[str]]:
