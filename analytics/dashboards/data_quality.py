@@ -1,12 +1,12 @@
 """Data quality: are the figures of the other pages whole, and how fresh are they?
 
-In: the time. Out: the context of templates/analytics/data_quality.html.
+In: the time, and who looks. Out: the context of templates/analytics/data_quality.html.
 
 The books are those that were read last (ledger.py): the page neither lists the bucket nor waits for it. It asks Redis
 what waits now, and says so where Redis does not answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -74,8 +74,12 @@ class Trouble:
     todo: Sequence[str]
 
 
-def context(now: datetime) -> dict[str, object]:
-    """Everything the page shows: the books, or that they were never read; each with what is known without them."""
+def context(now: datetime, sees: Callable[[str], bool]) -> dict[str, object]:
+    """Everything the page shows: the books, or that they were never read; each with what is known without them.
+
+    `sees` answers whether who looks has a permission: without it there are neither names of objects and events, nor
+    links to their lists.
+    """
     reading = ledger.last_reading()
     notices: list[str] = []
     live = _live(notices)
@@ -99,8 +103,8 @@ def context(now: datetime) -> dict[str, object]:
         "freshness": _freshness(live, reading, now),
         "rejected": _rejected(terms),
         "dropped": _dropped(live),
-        "quarantined": _quarantined(),
-        "verification": _verification(now),
+        "quarantined": _quarantined(sees),
+        "verification": _verification(now, in_full=sees("analytics.view_verification")),
     }
 
 
@@ -334,19 +338,22 @@ def _dropped(live: _Live) -> Panel:
     )
 
 
-def _quarantined() -> Panel:
+def _quarantined(sees: Callable[[str], bool]) -> Panel:
     columns = [Column("Reason", "reason"), Column("Lines", "lines", "strong"), Column("Objects", "objects", "strong")]
     found = ledger.quarantined_by_reason()
     most = max((lines + objects for _, lines, objects in found), default=1)
-    lists = {
-        True: reverse("admin:analytics_quarantined_changelist"),
-        False: reverse("admin:analytics_loadedobject_changelist"),
-    }
+
+    def url(reason: str, lines: int) -> str:
+        model = "quarantined" if lines else "loadedobject"
+        words = {"reason": reason} if lines else {"state__exact": "quarantined"}
+        listed = reverse(f"admin:analytics_{model}_changelist")
+        return f"{listed}?{urlencode(words)}" if sees(f"analytics.view_{model}") else ""
+
     rows = [
         Row(
             [Cell(reason, reason), _count(lines), _count(objects)],
             bar=charts.bar((lines + objects) / most),
-            url=f"{lists[bool(lines)]}?{urlencode({'reason': reason} if lines else {'state__exact': 'quarantined'})}",
+            url=url(reason, lines),
         )
         for reason, lines, objects in found
     ]
@@ -371,12 +378,12 @@ def _rest(counts: Sequence[tuple[str, int]], noun: str) -> str:
     return f"{len(left)} more, with {sum(count for _, count in left):,} {noun}" if left else ""
 
 
-def _verification(now: datetime) -> dict[str, object] | None:
-    """The last verification that came to its end; None where there was none."""
+def _verification(now: datetime, *, in_full: bool) -> dict[str, object] | None:
+    """The last verification that came to its end, perhaps with its faults; None where there was none."""
     last = Verification.objects.filter(finished_at__isnull=False).order_by("-finished_at").first()
     if not last or not last.finished_at:
         return None
-    faults: Iterable[object] = last.faults or ()
+    faults: Sequence[object] = (last.faults or ()) if in_full else ()
     return {
         "clean": not last.faults_count,
         "faults_count": wording.exact(last.faults_count),
@@ -385,7 +392,7 @@ def _verification(now: datetime) -> dict[str, object] | None:
         "deep": last.deep,
         "objects": wording.exact(last.objects_count),
         "events": wording.exact(last.events_count),
-        "faults": [fault_in_words(fault) for fault in list(faults)[:_FAULTS]],
+        "faults": [fault_in_words(fault) for fault in faults[:_FAULTS]],
         "more": max(0, last.faults_count - _FAULTS),
-        "url": reverse("admin:analytics_verification_change", args=[last.pk]),
+        "url": reverse("admin:analytics_verification_change", args=[last.pk]) if in_full else "",
     }

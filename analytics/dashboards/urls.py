@@ -93,7 +93,7 @@ def _data_quality(site: AdminSite) -> Callable[[HttpRequest], HttpResponse]:
 
     def show(request: HttpRequest) -> HttpResponse:
         roles.require_dashboards(request.user)
-        found = data_quality.context(timezone.now())
+        found = data_quality.context(timezone.now(), request.user.has_perm)
         if name := request.GET.get(view.CSV):
             return view.csv_of(data_quality.panels_of(found), name, "data-quality")
         return TemplateResponse(request, "analytics/data_quality.html", {**site.each_context(request), **found})
