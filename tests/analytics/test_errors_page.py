@@ -194,3 +194,9 @@ def test_runs_without_a_type_are_no_type() -> None:
     shown = panels("error", error_type="(none)")
     assert "First seen" not in cards(shown["figures"])
     assert cards(shown["figures"])["Failed runs"] == "1"
+
+
+def test_figures_have_none_of_before_where_nothing_is_compared() -> None:
+    record([*fine(8), *failed(2), *fine(9, days_ago=36), *failed(1, days_ago=36)])
+    for words, before in (({}, "0.1"), ({"compare": "off"}, "")):
+        assert f"error_rate,0.2,{before}\r\n" in panels("errors", **words)["figures"].table.csv()
