@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from analytics import charts, releases
-from analytics.charts import BEFORE, Layer, Line, Marker, Step
+from analytics.charts import BEFORE, Layer, Line, LogScale, Marker, Step
 from analytics.dashboards import wording
 from analytics.dashboards.metrics import METRICS, Metric, exact
 from analytics.dashboards.page import Asked
@@ -36,8 +36,12 @@ def over_time(
     note: str = "",
     cards: Sequence[Card] = (),
     wide: bool = True,
+    scale: LogScale | None = None,
 ) -> ChartPanel:
-    """Lines of at most three metrics that share an axis, the first one with what it was before; releases marked."""
+    """Lines of at most three metrics that share an axis, the first one with what it was before; releases marked.
+
+    The axis begins at 0, or is `scale`.
+    """
     starts = [point.start for point in series.now]
     steps = steps_of(starts, [point.partial for point in series.now], series.interval)
     lines = [
@@ -66,6 +70,7 @@ def over_time(
             unit=main.unit([value for line in lines for value in line.values]),
             finest=main.finest_tick,
             markers=markers,
+            scale=scale,
         ),
     )
 
