@@ -253,7 +253,7 @@ def _freshness(live: _Live, reading: BooksReading | None, now: datetime) -> Pane
         _words("Archiver last done", _job(live, "archiver"), "twice a second"),
         _words("Loader last done", _job(live, "loader"), f"every {settings.LOAD_INTERVAL_SECONDS} s"),
         _words("Newest object loaded", wording.ago(loaded_at, now) if loaded_at else "never", ""),
-        _words("Rollups behind", f"{behind:,} hour{'' if behind == 1 else 's'}", "not shown yet"),
+        _words("Rollups behind", wording.many(behind, "hour"), "not shown yet"),
         _words("Books read", wording.ago(reading.read_at, now) if reading else "never", "every 15 s"),
         _words("Opted out, or not asked", wording.percent(_placeholder_share(now)), f"of {_OPT_OUT_DAYS} days' runs"),
     ]
@@ -315,7 +315,7 @@ def _rejected(terms: Mapping[str, Any]) -> Panel:
         Table(columns, rows),
         note="refused with a reason",
         look="failures",
-        rest=_rest(counts, "events"),
+        rest=_rest(counts, "event"),
         nothing="No event was rejected.",
     )
 
@@ -333,7 +333,7 @@ def _dropped(live: _Live) -> Panel:
         "Left out or renamed",
         Table(columns, rows),
         note="of accepted events",
-        rest=_rest(counts, "times"),
+        rest=_rest(counts, "time"),
         nothing="Redis does not answer." if live.dropped is None else "Nothing was left out.",
     )
 
@@ -364,7 +364,7 @@ def _quarantined(sees: Callable[[str], bool]) -> Panel:
         Table(columns, rows),
         note="kept aside, unread",
         look="failures",
-        rest=f"{len(left)} more reasons" if left else "",
+        rest=f"{len(left)} more" if left else "",
         nothing="Nothing is quarantined.",
     )
 
@@ -375,7 +375,7 @@ def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def _rest(counts: Sequence[tuple[str, int]], noun: str) -> str:
     left = counts[_ROWS:]
-    return f"{len(left)} more, with {sum(count for _, count in left):,} {noun}" if left else ""
+    return f"{len(left)} more, with {wording.many(sum(count for _, count in left), noun)}" if left else ""
 
 
 def _verification(now: datetime, *, in_full: bool) -> dict[str, object] | None:

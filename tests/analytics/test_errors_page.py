@@ -112,7 +112,7 @@ def test_types_are_sorted_as_asked(sort: str, expected: list[str]) -> None:
 def test_failures_without_a_type_are_counted_and_said() -> None:
     record([*fine(5), *failed(3), *failed(1, None)])
     shown = panels("errors")
-    assert shown["types"].rest == "1 failed run names no type"
+    assert shown["types"].rest == "1 failed run without a type"
     assert cards(shown["figures"])["Failures without a type"] == "25.0%"
     assert list(rows(shown["types"])) == ["FileError"]
 
