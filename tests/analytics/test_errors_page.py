@@ -186,7 +186,7 @@ def test_one_type_names_where_it_appears_and_nothing_else() -> None:
         "systems": ["linux"],
     }
     assert rows(shown["models"])["gpt-4.1"]["error_rate"] == 0.5
-    assert shown["models"].none == "1 runs without one"
+    assert shown["models"].none == "1 run without one"
 
 
 def test_runs_without_a_type_are_no_type() -> None:

@@ -145,7 +145,8 @@ FOUND = """async rules => (await axe.run(document, rules)).violations.map(rule =
 
 
 # Links take a moment to change their colours.
-SETTLED = "Promise.all(document.getAnimations().map(change => change.finished))"
+SETTLED = """Promise.all(document.getAnimations().filter(change => change instanceof CSSTransition).map(
+    change => change.finished))"""
 
 
 @pytest.fixture(scope="session")
