@@ -1,6 +1,6 @@
 """Overview: the portal's front page: six figures, and where they come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from analytics import charts, queries
@@ -32,7 +32,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
     parts = {by: queries.parts(chosen, now, by) for by in _SHOWN}
     errors = queries.parts(chosen, now, "error_type", in_steps=True)
-    more = {
+    more: Mapping[str, Sequence[Panel]] = {
         "version": [adoption(asked, queries.adoption(chosen, now), wide=False)],
         "provider": [_tokens(asked, parts["provider"])],
     }
