@@ -174,10 +174,11 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     @admin.action(description="Let them log in again: lift the lock after failed logins", permissions=["change"])
     def lift_lock(self, request: HttpRequest, accounts: QuerySet[User]) -> None:
         """What `manage.py axes_reset_username` does."""
-        names = [account.get_username() for account in accounts]
-        for name in names:
-            AxesProxyHandler.reset_attempts(username=name)
-        messages.success(request, f"{', '.join(names)} may log in again.")
+        for account in accounts:
+            AxesProxyHandler.reset_attempts(username=account.get_username())
+            self.log_change(request, account, "Lifted the lock after failed logins.")
+        names = ", ".join(account.get_username() for account in accounts)
+        messages.success(request, f"{names} may log in again.")
 
 
 def _without_buttons(field: Any) -> Any:

@@ -9,6 +9,7 @@ To put a further question, add its query to QUESTIONS: routes, rendering and doc
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
+from itertools import accumulate
 from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlencode
 
@@ -53,6 +54,10 @@ QUESTIONS: Mapping[str, Callable[..., object]] = {
     "excluded": queries.excluded,
     "durations": queries.durations,
 }
+
+
+FILTER_MAX_CHARS, NOTICES_MAX_COUNT = 1500, 10
+"""Of headers; JSON has all of both."""
 
 
 class CSVRenderer(BaseRenderer):
@@ -127,7 +132,7 @@ class StatsView(APIView):
             found = _asked(self.question, chosen=chosen, now=now, by=by)
             freshness = found if isinstance(found, Freshness) else queries.freshness()
         said = urlencode(queries.words(chosen))
-        headers = {"X-Filter": said, "X-Notices": json.dumps(notices)}
+        headers = _headers(queries.words(chosen), notices)
         if isinstance(request.accepted_renderer, CSVRenderer):
             places = {"values": BREAKDOWNS[by].columns} if by else {}
             return Response(as_csv(found, _declared(self.question), places), headers=headers)
@@ -173,6 +178,21 @@ def routes() -> list[URLPattern]:
         path(route, StatsView.as_view(question=question, known=PARTS if "<" in route else ()))
         for route, question in QUESTIONS.items()
     ]
+
+
+def _headers(words: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, str]:
+    """What of the answer is told in headers. As long as a question may be, proxies would refuse them: 4 KB is usual."""
+    said = [urlencode([word]) for word in words]
+    fits = sum(length <= FILTER_MAX_CHARS for length in accumulate(len(word) + 1 for word in said))
+    told = [*notices[:NOTICES_MAX_COUNT], *_more(len(notices) - NOTICES_MAX_COUNT)]
+    return {
+        "X-Filter": "&".join([*said[:fits], *(urlencode([("and", more)]) for more in _more(len(said) - fits))]),
+        "X-Notices": json.dumps(told),
+    }
+
+
+def _more(left: int) -> list[str]:
+    return [f"{left} more"] if left > 0 else []
 
 
 def _asked(question: Callable[..., object], **known: object) -> object:

@@ -76,7 +76,7 @@ class Members:
                 several[place].append(one)
         if self.pairs:
             for some, ids in zip(several, self._of_pairs(count), strict=True):
-                some.append(_bitmap(ids))
+                some.append(bitmap(ids))
         return [some[0] if len(some) == 1 else BitMap.union(BitMap(), *some) for some in several]
 
     def _of_pairs(self, count: int) -> list[Numbers]:
@@ -95,7 +95,8 @@ class Members:
         return [found[at:to] - most * part for part, (at, to) in enumerate(pairwise(ends))]
 
 
-def _bitmap(ids: Numbers) -> BitMap:
+def bitmap(ids: Numbers) -> BitMap:
+    """The set of these."""
     # pyroaring reads an `array` ten times faster than an array of numpy's.
     return BitMap(array("I", ids.astype(np.uint32).tobytes()))
 
@@ -134,16 +135,23 @@ class Breakdown:
 
     def percentiles_ms(self, share: float, min_runs: int = 1) -> list[float | None]:
         """Of each part the duration that `share` (0 to 1) of its runs stayed within, ±2 %; None under `min_runs`."""
-        parts, buckets, times = self.durations
-        reached = np.concatenate([[0], np.cumsum(times)])
-        ends = np.searchsorted(parts, np.arange(len(self) + 1))
-        before, of_part = reached[ends[:-1]], np.diff(reached[ends])
+        if not len(self.durations[0]):
+            return [None] * len(self)
+        reached, before, of_part = self._timed
         rank = np.maximum(np.ceil(share * of_part).astype(np.int64), 1)
-        places = np.searchsorted(reached[1:], before + rank)
+        buckets = self.durations[1][np.minimum(np.searchsorted(reached, before + rank), len(reached) - 1)].tolist()
         return [
-            runs.bucket_ms(int(buckets[place])) if count >= min_runs else None
-            for place, count in zip(places.tolist(), of_part.tolist(), strict=True)
+            runs.bucket_ms(bucket) if count >= min_runs else None
+            for bucket, count in zip(buckets, of_part.tolist(), strict=True)
         ]
+
+    @cached_property
+    def _timed(self) -> tuple[Numbers, Numbers, Numbers]:
+        """Of durations, how many runs there are up to each; of parts, how many before them and in them."""
+        parts, _, times = self.durations
+        reached = np.cumsum(times)
+        ends = np.concatenate([[0], reached])[np.searchsorted(parts, np.arange(len(self) + 1))]
+        return reached, ends[:-1], np.diff(ends)
 
 
 def numbers_of(key: int) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from analytics.dashboards.controls import ADD, IS, Controls, added, controls, la
 from analytics.dashboards.page import Asked, Link, Page
 from analytics.dashboards.view import ways_out
 from analytics.export_views import EventsDownload
-from analytics.lists import BoundedPaginator, ReadOnly, flag, moment
+from analytics.lists import BoundedPaginator, ReadOnly, count, flag, moment
 from analytics.models import Event
 from analytics.queries.filters import Period
 from analytics.queries.reach import reach
@@ -99,9 +99,9 @@ class _Events(ChangeList):
         return ways_out(self.asked, queries.freshness().newest_day)
 
     @property
-    def at_most(self) -> int:
-        """How many are listed."""
-        return BoundedPaginator.LIMIT
+    def at_most(self) -> str:
+        """How many are listed, where there may be more; else empty."""
+        return wording.exact(BoundedPaginator.LIMIT) if self.result_count >= BoundedPaginator.LIMIT else ""
 
 
 def _on(days: Sequence[date]) -> Q:
@@ -175,18 +175,20 @@ class EventAdmin(ReadOnly):
         ("Model", {"fields": ("of_provider", "of_model")}),
         ("Further models", {"fields": ("file_provider", "file_model", "thinking_provider", "thinking_model")}),
         ("Environment", {"fields": ("of_os", "python_version", "of_ci", "of_agent", "at_terminal", "lost_count")}),
-        ("Tokens", {"fields": ("context_tokens", "prompt_tokens", "completion_tokens")}),
+        ("Tokens", {"fields": ("context", "prompt", "completion")}),
         ("Installation", {"fields": ("installation", "placeholder")}),
         ("Archive", {"fields": ("source_object", "source_line")}),
     )
     readonly_fields = (
         *("of_command", "of_version", "of_error_type", "of_provider", "of_model", "of_os", "of_ci", "of_agent"),
         *("duration", "occurred", "received", "server_clock", "failed", "at_terminal"),
+        *("context", "prompt", "completion"),
     )
 
     occurred = moment("occurred_at", label="occurred")
     received = moment("received_at", label="received")
     failed, server_clock, at_terminal = flag("has_error"), flag("clock_is_server"), flag("interactive")
+    context, prompt, completion = (count(f"{name}_tokens", name) for name in ("context", "prompt", "completion"))
     of_command, of_version = _leading("command", "command"), _leading("version", "tool_version")
     of_error_type = _leading("error_type", "error_type")
     of_provider, of_model = _leading("provider", "provider"), _leading("model", "model")

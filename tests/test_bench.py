@@ -40,8 +40,8 @@ def test_bench_of_looking_asks_every_page_and_beside_it_the_rows(
     record(made_up(looking.NOW, days=20, a_day=30))
     monkeypatch.setattr(looking, "TURNS", 1)
     monkeypatch.setattr(looking, "PAGE_MAX_MS", {"30d": 1e6})
-    monkeypatch.setattr(looking, "DIMENSIONS", ("command", "version", "model"))
+    monkeypatch.setattr(looking, "DIMENSIONS", ("command", "version", "error_type"))
     looking.main()
     told = capsys.readouterr().out
-    for row in ("Overview, 30d", "Users, 30d, one filter", "Overview, 2 excluded", "weekly retention"):
+    for row in ("Overview, 30d", "Users & retention, 30d, one filter", "Overview, 2 excluded", "weekly retention"):
         assert f"| {row} |" in told

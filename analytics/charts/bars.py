@@ -17,16 +17,18 @@ def histogram(
 ) -> SafeString:
     """A bar for each bucket, of which there is at least one. The script shows figures as for time_series."""
     ticks = drawing.nice_ticks(max(values, default=0), finest=finest)
+    marks = drawing.named(ticks, write_tick)
     width = 100 / len(values)
     every = 2 if len(values) <= _FEW else 3  # of the names that there is room for on a narrow screen
     return format_html(
-        '<div class="chart histogram" data-chart="">{axis}<svg class="plot" width="100%" height="{height}" role="img"'
-        ' aria-label="{summary}">{grid}{bars}</svg>'
+        '<div class="chart histogram{dense}" data-chart="">{axis}'
+        '<svg class="plot" width="100%" height="{height}" role="img" aria-label="{summary}">{grid}{bars}</svg>'
         '<svg class="days" width="100%" height="28" aria-hidden="true">{labels}</svg></div>',
-        axis=drawing.axis(ticks, write_tick),
+        dense="" if len(values) <= _FEW else " dense",
+        axis=drawing.axis(marks),
         height=drawing.CHART_HEIGHT,
         summary=summary,
-        grid=drawing.grid(ticks),
+        grid=drawing.grid(marks),
         bars=join(
             '<g class="day"><rect class="column" x="{}" y="{}" width="{}" height="{}" rx="3"/>'
             '<rect x="{}" width="{}" height="100%"/></g>',

@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString
 Values = Sequence[float | None]
 Words = Callable[[float], str]
 Point = tuple[float, float]
+Tick = tuple[float, str]
+"""How high it stands, as a share of the plot (0 to 1), and its name."""
 
 PLOT_HEIGHT = 220
 PLOT_TOP = 20
@@ -106,18 +108,23 @@ def nice_ticks(maximum: float, unit: float = 1, finest: float = 0) -> list[float
     return [index * step * unit for index in range(count + 1)]
 
 
-def axis(ticks: Sequence[float], write_tick: Words) -> SafeString:
+def named(ticks: Sequence[float], write_tick: Words) -> list[Tick]:
+    """Of an axis from 0 to the last of them."""
+    return [(tick / ticks[-1], write_tick(tick)) for tick in ticks]
+
+
+def axis(ticks: Sequence[Tick]) -> SafeString:
     """The ticks' names, left of a plot."""
     return format_html(
         '<svg class="axis" width="48" height="{}" aria-hidden="true">{}</svg>',
         CHART_HEIGHT,
-        join('<text x="40" y="{}">{}</text>', ((y(tick / ticks[-1]) + 4, write_tick(tick)) for tick in ticks)),
+        join('<text x="40" y="{}">{}</text>', ((y(share) + 4, name) for share, name in ticks)),
     )
 
 
-def grid(ticks: Sequence[float]) -> SafeString:
+def grid(ticks: Sequence[Tick]) -> SafeString:
     """A line across the plot at each tick."""
-    return join('<line class="grid" x2="100%" y1="{0}" y2="{0}"/>', ((y(tick / ticks[-1]),) for tick in ticks))
+    return join('<line class="grid" x2="100%" y1="{0}" y2="{0}"/>', ((y(share),) for share, _ in ticks))
 
 
 def step_labels(steps: Sequence[Step]) -> SafeString:

@@ -32,10 +32,14 @@ class LogScale:
         )
         return cls(low, high)
 
-    def percent(self, value_ms: float) -> str:
-        """Where a value stands, from left to right; what is beyond an end stands at it."""
+    def share(self, value_ms: float) -> float:
+        """Where a value stands, 0 to 1; what is beyond an end stands at it."""
         place = math.log(max(value_ms, 1) / self.low_ms) / math.log(self.high_ms / self.low_ms)
-        return drawing.percent(100 * min(max(place, 0), 1))
+        return min(max(place, 0), 1)
+
+    def percent(self, value_ms: float) -> str:
+        """The same, from left to right."""
+        return drawing.percent(100 * self.share(value_ms))
 
     @property
     def ticks_ms(self) -> list[float]:

@@ -1,7 +1,7 @@
 """Series: lines over time, with what was before and what happened meanwhile."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from django.utils.html import format_html
@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from analytics.charts import drawing
 from analytics.charts.drawing import PLOT_HEIGHT, PLOT_TOP, Step, Values, Words, join, percent, y
+from analytics.charts.durations import LogScale
 
 BEFORE = "before"
 
@@ -43,25 +44,31 @@ def time_series(
     unit: float = 1,
     finest: float = 0,
     markers: Sequence[Marker] = (),
+    scale: LogScale | None = None,
 ) -> SafeString:
-    """Lines over steps, of which there is at least one. The first line is on top; axis as in nice_ticks.
+    """Lines over steps, of which there is at least one. The first line is on top; axis as in nice_ticks, or a `scale`.
 
     The script shows a step's figures from the table beside the chart: its rows are the steps.
     """
     highest = max((value for line in lines for value in line.values if value is not None), default=0)
-    ticks = drawing.nice_ticks(highest, unit, finest)
-    top = ticks[-1]
+    if scale:
+        ticks = [(scale.share(tick), write_tick(tick)) for tick in scale.ticks_ms]
+        lines = [_scaled(line, scale.share) for line in lines]
+    else:
+        values = drawing.nice_ticks(highest, unit, finest)
+        ticks = drawing.named(values, write_tick)
+        lines = [_scaled(line, lambda value: value / values[-1]) for line in lines]
     return format_html(
         '<div class="chart" data-chart="">{axis}<svg class="plot" width="100%" height="{height}" role="img"'
         ' aria-label="{summary}">{grid}{markers}{lines}{open}{steps}</svg>{labels}</div>',
-        axis=drawing.axis(ticks, write_tick),
+        axis=drawing.axis(ticks),
         height=drawing.CHART_HEIGHT,
         summary=summary,
         grid=drawing.grid(ticks),
         markers=_markers(markers, len(steps)),
-        lines=drawing.stretched(join("{}", ((_line(line, steps, top),) for line in reversed(lines)))),
-        open=join("{}", ((_open_points(line, steps, top),) for line in lines if line.look != BEFORE)),
-        steps=join("{}", ((_step(index, len(steps), lines, top),) for index in range(len(steps)))),
+        lines=drawing.stretched(join("{}", ((_line(line, steps),) for line in reversed(lines)))),
+        open=join("{}", ((_open_points(line, steps),) for line in lines if line.look != BEFORE)),
+        steps=join("{}", ((_step(index, len(steps), lines),) for index in range(len(steps)))),
         labels=drawing.step_labels(steps),
     )
 
@@ -88,9 +95,14 @@ def line_legend(lines: Sequence[Line], *, partial: str = "", markers: bool = Fal
     )
 
 
-def _line(line: Line, steps: Sequence[Step], top: float) -> SafeString:
+def _scaled(line: Line, share: Callable[[float], float]) -> Line:
+    """With shares of the plot's height (0 to 1) as its values."""
+    return replace(line, values=[None if value is None else share(value) for value in line.values])
+
+
+def _line(line: Line, steps: Sequence[Step]) -> SafeString:
     """The line and what is under it. The way to and from what is not whole is drawn apart."""
-    standing = drawing.points(line.values, top)
+    standing = drawing.points(line.values, 1)
     settled: list[list[drawing.Point]] = []
     still_open: list[list[drawing.Point]] = []
     if line.look == BEFORE:
@@ -119,19 +131,19 @@ def _line(line: Line, steps: Sequence[Step], top: float) -> SafeString:
     )
 
 
-def _open_points(line: Line, steps: Sequence[Step], top: float) -> SafeString:
+def _open_points(line: Line, steps: Sequence[Step]) -> SafeString:
     """Hollow points: what there is of steps that are not whole."""
     return join(
         '<circle class="point {} open" cx="{}" cy="{}" r="3.5"/>',
         (
-            (line.look, percent(100 * drawing.across(index, len(steps))), y(value / top))
+            (line.look, percent(100 * drawing.across(index, len(steps))), y(value))
             for index, (step, value) in enumerate(zip(steps, line.values, strict=True))
             if step.partial and value is not None
         ),
     )
 
 
-def _step(index: int, count: int, lines: Sequence[Line], top: float) -> SafeString:
+def _step(index: int, count: int, lines: Sequence[Line]) -> SafeString:
     """What shows while the pointer is over a step: a guide and its points."""
     x = percent(100 * drawing.across(index, count))
     width = 100 / max(count - 1, 1)
@@ -147,7 +159,7 @@ def _step(index: int, count: int, lines: Sequence[Line], top: float) -> SafeStri
         top=PLOT_TOP,
         bottom=PLOT_TOP + PLOT_HEIGHT,
         points=join(
-            '<circle class="point {}" cx="{}" cy="{}" r="4"/>', ((line.look, x, y(at / top)) for line, at in standing)
+            '<circle class="point {}" cx="{}" cy="{}" r="4"/>', ((line.look, x, y(at)) for line, at in standing)
         ),
     )
 

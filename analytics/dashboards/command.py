@@ -20,7 +20,6 @@ def panels(asked: Asked) -> Sequence[Panel]:
     chosen, now = asked.chosen, asked.now
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
     errors = queries.parts(chosen, now, "error_type", in_steps=True)
-    models = queries.parts(chosen, now, "model")
     return [
         over_time.figures_panel(asked, _METRICS, totals, series),
         percentiles(asked, series),
@@ -30,8 +29,6 @@ def panels(asked: Asked) -> Sequence[Panel]:
             "version",
             queries.parts(chosen, now, "version"),
             ("runs", "share", "installations", "error_rate", "p50_ms", "change"),
-            id="versions",
-            title="Versions",
             page="version",
             details=asked.url("versions"),
             more=[who_runs(asked)],
@@ -39,12 +36,10 @@ def panels(asked: Asked) -> Sequence[Panel]:
         parts_panel(
             asked,
             "model",
-            models,
+            queries.parts(chosen, now, "model"),
             ("runs", "tokens_per_run", "installations", "error_rate", "p50_ms", "change"),
-            id="models",
-            title="Models",
             details=asked.url("models"),
-            without=totals.now.runs - sum(part.now.runs for part in models),
+            of=totals.now.runs,
         ),
         options_used(asked),
     ]

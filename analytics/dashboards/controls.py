@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from analytics import queries
 from analytics.dashboards import wording
-from analytics.dashboards.page import Asked, Link, Page
+from analytics.dashboards.page import COMPARISONS, Asked, Link, Page
 from analytics.dimensions import DIMENSIONS
 from analytics.queries.present import present
 
@@ -23,7 +23,6 @@ PERIODS: Mapping[str, str] = {
 }
 _SHORT = {"7d": "7 d", "30d": "30 d", "90d": "90 d", "12mo": "12 mo", "month": "Month"}
 _KEYS = {"7d": "w", "30d": "t", "90d": "n"}
-_COMPARISONS = {"previous": "Previous period", "yoy": "Year before", "off": "No comparison"}
 _INTERVALS = {"hour": "By hour", "day": "By day", "week": "By week", "month": "By month"}
 _HOURS_MAX_DAYS = 7
 
@@ -106,7 +105,7 @@ def controls(page: Page, asked: Asked, *, adding: bool) -> Controls:
         comparison=_comparison(asked),
         interval=_interval(asked) if page.steps else None,
         chips=[_chip(page, asked, *word) for word in asked.filters],
-        clear=asked.unfiltered() if not page.of else asked.url(page.parent, **{page.of: ""}),
+        clear=asked.unfiltered(page.parent),
         first=chosen.period.first.isoformat(),
         last=chosen.period.last.isoformat(),
         today=f"{asked.now:%Y-%m-%d}",
@@ -148,9 +147,9 @@ def _comparison(asked: Asked) -> Menu:
     toggled = "previous" if compare == "off" else "off"
     links = [
         Link(text, asked.url(compare="" if name == "previous" else name), name == compare, "x" * (name == toggled))
-        for name, text in _COMPARISONS.items()
+        for name, text in COMPARISONS.items()
     ]
-    return Menu(_COMPARISONS[compare], links)
+    return Menu(asked.before_in_words, links)
 
 
 def _interval(asked: Asked) -> Menu:

@@ -1,12 +1,12 @@
 """Data quality: are the figures of the other pages whole, and how fresh are they?
 
-In: the time. Out: the context of templates/analytics/data_quality.html.
+In: the time, and who looks. Out: the context of templates/analytics/data_quality.html.
 
 The books are those that were read last (ledger.py): the page neither lists the bucket nor waits for it. It asks Redis
 what waits now, and says so where Redis does not answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -74,8 +74,12 @@ class Trouble:
     todo: Sequence[str]
 
 
-def context(now: datetime) -> dict[str, object]:
-    """Everything the page shows: the books, or that they were never read; each with what is known without them."""
+def context(now: datetime, sees: Callable[[str], bool]) -> dict[str, object]:
+    """Everything the page shows: the books, or that they were never read; each with what is known without them.
+
+    `sees` answers whether who looks has a permission: without it there are neither names of objects and events, nor
+    links to their lists.
+    """
     reading = ledger.last_reading()
     notices: list[str] = []
     live = _live(notices)
@@ -99,8 +103,8 @@ def context(now: datetime) -> dict[str, object]:
         "freshness": _freshness(live, reading, now),
         "rejected": _rejected(terms),
         "dropped": _dropped(live),
-        "quarantined": _quarantined(),
-        "verification": _verification(now),
+        "quarantined": _quarantined(sees),
+        "verification": _verification(now, in_full=sees("analytics.view_verification")),
     }
 
 
@@ -249,7 +253,7 @@ def _freshness(live: _Live, reading: BooksReading | None, now: datetime) -> Pane
         _words("Archiver last done", _job(live, "archiver"), "twice a second"),
         _words("Loader last done", _job(live, "loader"), f"every {settings.LOAD_INTERVAL_SECONDS} s"),
         _words("Newest object loaded", wording.ago(loaded_at, now) if loaded_at else "never", ""),
-        _words("Rollups behind", f"{behind:,} hour{'' if behind == 1 else 's'}", "not shown yet"),
+        _words("Rollups behind", wording.many(behind, "hour"), "not shown yet"),
         _words("Books read", wording.ago(reading.read_at, now) if reading else "never", "every 15 s"),
         _words("Opted out, or not asked", wording.percent(_placeholder_share(now)), f"of {_OPT_OUT_DAYS} days' runs"),
     ]
@@ -311,7 +315,7 @@ def _rejected(terms: Mapping[str, Any]) -> Panel:
         Table(columns, rows),
         note="refused with a reason",
         look="failures",
-        rest=_rest(counts, "events"),
+        rest=_rest(counts, "event"),
         nothing="No event was rejected.",
     )
 
@@ -329,24 +333,27 @@ def _dropped(live: _Live) -> Panel:
         "Left out or renamed",
         Table(columns, rows),
         note="of accepted events",
-        rest=_rest(counts, "times"),
+        rest=_rest(counts, "time"),
         nothing="Redis does not answer." if live.dropped is None else "Nothing was left out.",
     )
 
 
-def _quarantined() -> Panel:
+def _quarantined(sees: Callable[[str], bool]) -> Panel:
     columns = [Column("Reason", "reason"), Column("Lines", "lines", "strong"), Column("Objects", "objects", "strong")]
     found = ledger.quarantined_by_reason()
     most = max((lines + objects for _, lines, objects in found), default=1)
-    lists = {
-        True: reverse("admin:analytics_quarantined_changelist"),
-        False: reverse("admin:analytics_loadedobject_changelist"),
-    }
+
+    def url(reason: str, lines: int) -> str:
+        model = "quarantined" if lines else "loadedobject"
+        words = {"reason": reason} if lines else {"state__exact": "quarantined"}
+        listed = reverse(f"admin:analytics_{model}_changelist")
+        return f"{listed}?{urlencode(words)}" if sees(f"analytics.view_{model}") else ""
+
     rows = [
         Row(
             [Cell(reason, reason), _count(lines), _count(objects)],
             bar=charts.bar((lines + objects) / most),
-            url=f"{lists[bool(lines)]}?{urlencode({'reason': reason} if lines else {'state__exact': 'quarantined'})}",
+            url=url(reason, lines),
         )
         for reason, lines, objects in found
     ]
@@ -357,7 +364,7 @@ def _quarantined() -> Panel:
         Table(columns, rows),
         note="kept aside, unread",
         look="failures",
-        rest=f"{len(left)} more reasons" if left else "",
+        rest=f"{len(left)} more" if left else "",
         nothing="Nothing is quarantined.",
     )
 
@@ -368,15 +375,15 @@ def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def _rest(counts: Sequence[tuple[str, int]], noun: str) -> str:
     left = counts[_ROWS:]
-    return f"{len(left)} more, with {sum(count for _, count in left):,} {noun}" if left else ""
+    return f"{len(left)} more, with {wording.many(sum(count for _, count in left), noun)}" if left else ""
 
 
-def _verification(now: datetime) -> dict[str, object] | None:
-    """The last verification that came to its end; None where there was none."""
+def _verification(now: datetime, *, in_full: bool) -> dict[str, object] | None:
+    """The last verification that came to its end, perhaps with its faults; None where there was none."""
     last = Verification.objects.filter(finished_at__isnull=False).order_by("-finished_at").first()
     if not last or not last.finished_at:
         return None
-    faults: Iterable[object] = last.faults or ()
+    faults: Sequence[object] = (last.faults or ()) if in_full else ()
     return {
         "clean": not last.faults_count,
         "faults_count": wording.exact(last.faults_count),
@@ -385,7 +392,7 @@ def _verification(now: datetime) -> dict[str, object] | None:
         "deep": last.deep,
         "objects": wording.exact(last.objects_count),
         "events": wording.exact(last.events_count),
-        "faults": [fault_in_words(fault) for fault in list(faults)[:_FAULTS]],
+        "faults": [fault_in_words(fault) for fault in faults[:_FAULTS]],
         "more": max(0, last.faults_count - _FAULTS),
-        "url": reverse("admin:analytics_verification_change", args=[last.pk]),
+        "url": reverse("admin:analytics_verification_change", args=[last.pk]) if in_full else "",
     }

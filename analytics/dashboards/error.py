@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analytics import queries
-from analytics.dashboards import over_time
-from analytics.dashboards.errors import ERROR_RATE, ERROR_TYPE, FAILURES, failures_by, plus, rates, seen, whatever_error
+from analytics.dashboards import over_time, wording
+from analytics.dashboards.errors import ERROR_RATE, ERROR_TYPE, FAILURES, failures_by, plus, rates, whatever_error
 from analytics.dashboards.metrics import METRICS
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import CardsPanel, Cell, Panel
@@ -54,5 +54,5 @@ def _figures(asked: Asked, totals: Totals, series: Series, one: ErrorType | None
     found = replace(found, title=one.error_type)
     whatever = "of all time, whatever the filter"
     first = "First seen (new)" if one.new else "First seen"
-    found = plus(found, first, "first_day", Cell(one.first_day, seen(one.first_day, asked)), whatever)
-    return plus(found, "Last seen", "last_day", Cell(one.last_day, seen(one.last_day, asked)), whatever)
+    found = plus(found, first, "first_day", Cell(one.first_day, wording.past_day(one.first_day, asked.now)), whatever)
+    return plus(found, "Last seen", "last_day", Cell(one.last_day, wording.past_day(one.last_day, asked.now)), whatever)

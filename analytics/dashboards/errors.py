@@ -5,7 +5,6 @@ Rates are of all runs: a filter by error type chooses whose failures are counted
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 from django.utils.html import format_html
@@ -18,7 +17,7 @@ from analytics.dashboards.controls import label
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, Column, Panel, Row, Table
-from analytics.dashboards.parts import ROWS, Figure, parts_panel, sortable_by
+from analytics.dashboards.parts import ROWS, Figure, parts_panel, rest, sortable_by
 from analytics.queries import ErrorType, Figures, Filter, Part, Point, Series, Totals
 
 ERROR_TYPE = "error_type"
@@ -113,20 +112,14 @@ def failures_by(
         Figure(Column("Runs", "runs", "wide quiet"), lambda part: METRICS["runs"].cell(all_runs[part.value].now)),
         Figure(Column("Change", "error_rate_before"), change, compares=True),
     )
-    left = failed[ROWS:]
     texts: dict[str, Any] = {
-        "rest": f"{len(left)} more, with {sum(part.now.runs for part in left):,} failed runs" if left else "",
+        "rest": rest(failed, ROWS, "failed run"),
         "look": "failures",
-        "without": failures - sum(part.now.runs for part in failed),
+        "of": failures,
     }
     shown = parts_panel(asked, by, failed, figures, id=id, title=title, **texts, **panel)
     first, *others = shown.table.columns
     return replace(shown, table=replace(shown.table, columns=[replace(first, label=label(by)), *others]))
-
-
-def seen(day: date, asked: Asked) -> str:
-    """As in `3 Nov`; with the year, where that is another one."""
-    return wording.short_day(day) + (f" {day.year}" if day.year != asked.now.year else "")
 
 
 def plus(panel: CardsPanel, label: str, name: str, value: Cell, title: str = "") -> CardsPanel:
@@ -146,7 +139,7 @@ def _figures(asked: Asked, totals: Totals, series: Series, types: Sequence[Error
     found = over_time.cards_panel(asked, [ERROR_RATE, FAILURES], totals, series, title="Errors")
     found = plus(found, "Error types", "error_types", Cell(len(types), wording.exact(len(types))))
     found = plus(found, "New types", "new_types", Cell(new, wording.exact(new)), "first seen in these days")
-    in_full = f"{without:,} failed runs do not say which error it was"
+    in_full = f"{wording.many(without, 'failed run')} without one"
     return plus(found, "Failures without a type", "without_type", Cell(exact(share), wording.percent(share)), in_full)
 
 
@@ -175,20 +168,20 @@ def _types(
                 ERROR_RATE.cell_of(one.rate),
                 *([_change(one)] if asked.compared else []),
                 Cell(one.installations, wording.exact(one.installations)),
-                Cell(one.first_day, seen(one.first_day, asked)),
-                Cell(one.last_day, seen(one.last_day, asked)),
+                Cell(one.first_day, wording.past_day(one.first_day, asked.now)),
+                Cell(one.last_day, wording.past_day(one.last_day, asked.now)),
                 _versions(one),
             ],
             bar=charts.bar(one.runs / longest),
             url=asked.only(ERROR_TYPE, one.error_type, "error"),
             flag="new" if one.new else "",
-            flag_title=f"First seen on {seen(one.first_day, asked)}",
+            flag_title=f"First seen on {wording.past_day(one.first_day, asked.now)}",
         )
         for one, of_steps in zip(types, failed, strict=True)
     ]
     left = len(types) - _TYPES_SHOWN
     said = [f"{left} more in the CSV"] if left > 0 else []
-    said += [f"{without:,} failed run{' names' if without == 1 else 's name'} no type"] if without else []
+    said += [f"{wording.many(without, 'failed run')} without a type"] if without else []
     return Panel(
         id="types",
         title="Error types",

@@ -1,15 +1,20 @@
 """Providers and models: which are run, how long and how often in vain; and which ones plan chooses."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analytics import queries
 from analytics.dashboards import grids, over_time, wording
 from analytics.dashboards.page import Asked, Page
-from analytics.dashboards.panel import Panel
-from analytics.dashboards.parts import tree_panel
+from analytics.dashboards.panel import Column, Panel
+from analytics.dashboards.parts import FIGURES, tree_panel
 from analytics.queries import Part, Series
 
-_FIGURES = ("runs", "share", "installations", "tokens_per_run", "p50_ms", "error_rate", "change")
+_FIGURES = (
+    *("runs", "share", "installations", "tokens_per_run"),
+    replace(FIGURES["p50_ms"], column=Column("p50", "p50_ms", "wide")),  # else names are cut off
+    *("error_rate", "change"),
+)
 
 
 def panels(asked: Asked) -> Sequence[Panel]:
@@ -24,7 +29,8 @@ def panels(asked: Asked) -> Sequence[Panel]:
             _FIGURES,
             id="models",
             title="Providers and models",
-            none=f"{without:,} runs without a provider" if without else "",
+            page="model",
+            none=f"{wording.many(without, 'run')} without a provider" if without else "",
             none_url=asked.only("provider", queries.NONE),
             wide=True,
         ),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from analytics import charts, releases
-from analytics.charts import BEFORE, Layer, Line, Marker, Step
+from analytics.charts import BEFORE, Layer, Line, LogScale, Marker, Step
 from analytics.dashboards import wording
 from analytics.dashboards.metrics import METRICS, Metric, exact
 from analytics.dashboards.page import Asked
@@ -36,8 +36,12 @@ def over_time(
     note: str = "",
     cards: Sequence[Card] = (),
     wide: bool = True,
+    scale: LogScale | None = None,
 ) -> ChartPanel:
-    """Lines of at most three metrics that share an axis, the first one with what it was before; releases marked."""
+    """Lines of at most three metrics that share an axis, the first one with what it was before; releases marked.
+
+    The axis begins at 0, or is `scale`.
+    """
     starts = [point.start for point in series.now]
     steps = steps_of(starts, [point.partial for point in series.now], series.interval)
     lines = [
@@ -47,7 +51,7 @@ def over_time(
     main = metrics[0]
     before = [main.of(point.figures) for point in series.before][: len(starts)]
     if asked.compared:
-        lines.append(Line("Previous period", BEFORE, before + [None] * (len(starts) - len(before))))
+        lines.append(Line(asked.before_in_words, BEFORE, before + [None] * (len(starts) - len(before))))
     markers = markers_of(asked.markers, starts, series.interval)
     table = _table(asked, series, metrics, lines)
     return ChartPanel(
@@ -66,6 +70,7 @@ def over_time(
             unit=main.unit([value for line in lines for value in line.values]),
             finest=main.finest_tick,
             markers=markers,
+            scale=scale,
         ),
     )
 
@@ -95,14 +100,14 @@ def figures_panel(
 
 def card(asked: Asked, metric: Metric, totals: Totals, series: Series, *, current: bool = False) -> Card:
     """A metric in all, what it was before, and over time; a link that makes it the chart's."""
-    now, before = metric.of(totals.now), metric.of(totals.before) if totals.before else None
-    compared = asked.compared and totals.before
+    now = metric.of(totals.now)
+    before = metric.of(totals.before) if totals.before and asked.compared else None
     return Card(
         label=metric.label,
         figure=metric.write(now),
         exactly=metric.write_exactly(now),
-        change=metric.change(now, before) if compared else NO_PICTURE,
-        before=metric.write(before) if compared else "",
+        change=NO_PICTURE if now is None else metric.change(now, before),
+        before="" if before is None else metric.write(before),
         sparkline=charts.sparkline([None if point.partial else metric.of(point.figures) for point in series.now]),
         url=asked.url(metric=metric.name),
         current=current,
@@ -112,13 +117,13 @@ def card(asked: Asked, metric: Metric, totals: Totals, series: Series, *, curren
 def cards_panel(asked: Asked, metrics: Sequence[Metric], totals: Totals, series: Series, *, title: str) -> CardsPanel:
     """Figures side by side, none of which redraws anything."""
     cards = [card(asked, metric, totals, series) for metric in metrics]
-    columns = [Column("Figure", "figure"), Column("Now", "now"), Column("Before", "before")]
+    columns = [Column("Figure", "figure"), Column("Now", "now"), Column(asked.before_in_words, "before")]
     rows = [
         Row(
             [
                 Cell(metric.name, metric.label),
                 metric.cell(totals.now),
-                metric.cell(totals.before) if totals.before else Cell(None, wording.NOTHING),
+                metric.cell(totals.before if asked.compared else None),
             ]
         )
         for metric in metrics

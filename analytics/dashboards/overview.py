@@ -1,6 +1,6 @@
 """Overview: the portal's front page: six figures, and where they come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from analytics import charts, queries
@@ -10,62 +10,45 @@ from analytics.dashboards.metrics import exact, some
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
 from analytics.dashboards.parts import ROWS, parts_panel, whiskers
+from analytics.dashboards.versions import adoption
 from analytics.queries import Part
 
 _METRICS = some("runs", "installations", "runs_per_installation", "error_rate", "p50_ms", "tokens")
 
 _WHERE = ("runs", "share", "installations", "error_rate", "change")
 _SPENT = ("runs", "tokens", "installations", "error_rate", "change")
+_SHOWN = {
+    "command": (_WHERE, "commands"),
+    "version": (_WHERE, "versions"),
+    "model": (_SPENT, "models"),
+    "provider": (_SPENT, "models"),
+}
+"""What runs are told apart by -> figures of each, and the page that says more."""
 
 
 def panels(asked: Asked) -> Sequence[Panel]:
     """Figures over time, then commands, versions, models, providers, errors, durations, and who stays."""
     chosen, now = asked.chosen, asked.now
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
-    parts = {by: queries.parts(chosen, now, by) for by in ("command", "version", "model", "provider")}
+    parts = {by: queries.parts(chosen, now, by) for by in _SHOWN}
     errors = queries.parts(chosen, now, "error_type", in_steps=True)
-    without = {by: totals.now.runs - sum(part.now.runs for part in those) for by, those in parts.items()}
+    more: Mapping[str, Sequence[Panel]] = {
+        "version": [adoption(asked, queries.adoption(chosen, now), wide=False)],
+        "provider": [_tokens(asked, parts["provider"])],
+    }
     return [
         over_time.figures_panel(asked, _METRICS, totals, series),
-        parts_panel(
-            asked,
-            "command",
-            parts["command"],
-            _WHERE,
-            id="commands",
-            title="Commands",
-            details=asked.url("commands"),
-        ),
-        parts_panel(
-            asked,
-            "version",
-            parts["version"],
-            _WHERE,
-            id="versions",
-            title="Versions",
-            details=asked.url("versions"),
-            more=[_adoption(asked)],
-        ),
-        parts_panel(
-            asked,
-            "model",
-            parts["model"],
-            _SPENT,
-            id="models",
-            title="Models",
-            details=asked.url("models"),
-            without=without["model"],
-        ),
-        parts_panel(
-            asked,
-            "provider",
-            parts["provider"],
-            _SPENT,
-            id="providers",
-            title="Providers",
-            details=asked.url("models"),
-            without=without["provider"],
-            more=[_tokens(asked, parts["provider"])],
+        *(
+            parts_panel(
+                asked,
+                by,
+                parts[by],
+                figures,
+                details=asked.url(page),
+                of=totals.now.runs,
+                more=more.get(by, ()),
+            )
+            for by, (figures, page) in _SHOWN.items()
         ),
         failures(asked, totals, series, errors),
         whiskers(
@@ -81,20 +64,6 @@ def panels(asked: Asked) -> Sequence[Panel]:
 
 
 PAGE = Page(name="overview", title="Overview", icon="overview", panels=panels, metrics=_METRICS)
-
-
-def _adoption(asked: Asked) -> Panel:
-    """The versions with the most installations, the newest one on top."""
-    found = queries.adoption(asked.chosen, asked.now)
-    return over_time.stacked(
-        asked,
-        [step.start for step in found.steps],
-        [step.partial for step in found.steps],
-        over_time.most([(version.version, version.stacked) for version in found.versions]),
-        id="adoption",
-        title="Adoption",
-        note=f"share of active installations, by {found.interval}",
-    )
 
 
 def _tokens(asked: Asked, providers: Sequence[Part]) -> Panel:

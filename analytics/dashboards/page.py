@@ -16,6 +16,8 @@ from analytics.dashboards.metrics import Metric
 from analytics.dashboards.panel import Panel
 from analytics.queries import Filter
 
+COMPARISONS: Mapping[str, str] = {"previous": "Previous period", "yoy": "Year before", "off": "No comparison"}
+
 
 @dataclass(frozen=True)
 class Link:
@@ -84,9 +86,14 @@ class Asked:
         """Without one of them."""
         return self._with_words([pair for pair in self._words() if pair != (word, value)])
 
-    def unfiltered(self) -> str:
-        """All runs of the period."""
-        return self._with_words([pair for pair in self._words() if pair not in self.filters])
+    def unfiltered(self, page: str = "") -> str:
+        """All runs of the period; on another page, if one is named."""
+        return self.url(page, **{word: "" for word, _ in self.filters})
+
+    @property
+    def before_in_words(self) -> str:
+        """What is compared with."""
+        return COMPARISONS[self.chosen.compare]
 
     @property
     def filters(self) -> list[tuple[str, str]]:

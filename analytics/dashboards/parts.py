@@ -72,21 +72,23 @@ def parts_panel(
     parts: Sequence[Part],
     figures: Sequence[str | Figure],
     *,
-    id: str,
-    title: str,
+    id: str = "",
+    title: str = "",
     page: str = "",
     sortable: bool = False,
     at_most: int = ROWS,
-    without: int = 0,
+    of: int = 0,
     more: Sequence[Panel] = (),
     **panel: Any,
 ) -> Panel:
     """A row for each part, with a bar as long as its runs. A name leads to `page` with that filter, else filters this.
 
-    `without` is how many runs have none: they are linked to under the table. `panel`: note, look, details and so on.
+    `of` is how many runs there are: those without a part are linked to under the table. `id` and `title` are by default
+    those of the parts. `panel`: note, look, details and so on.
     """
     chosen = _columns(asked, figures)
     longest = max((part.now.runs for part in parts), default=0) or 1
+    without = max(of - sum(part.now.runs for part in parts), 0)
     rows = [_row(part.value, part, chosen, longest, asked.only(by, part.value, page)) for part in parts]
     table = Table([Column(title_of(by), by), *(figure.column for figure in chosen)], rows)
     texts: dict[str, Any] = {
@@ -94,8 +96,14 @@ def parts_panel(
         "rest": _in_csv(len(parts) - at_most) if sortable else rest(parts, at_most),
     } | panel
     return replace(
-        Panel(id=id, title=title, table=sortable_by(asked, table) if sortable else table, at_most=at_most, more=more),
-        none=f"{without:,} runs without one" if without else "",
+        Panel(
+            id=id or f"{by}s",
+            title=title or f"{title_of(by)}s",
+            table=sortable_by(asked, table) if sortable else table,
+            at_most=at_most,
+            more=more,
+        ),
+        none=f"{wording.many(without, 'run')} without one" if without else "",
         none_url=asked.only(by, queries.NONE) if without else "",
         **texts,
     )
@@ -191,10 +199,10 @@ def whisker_figure(parts: Sequence[Part]) -> Figure:
     return Figure(Column(charts.whisker_axis(scale, wording.round_duration), look="whiskers"), cell)
 
 
-def rest(parts: Sequence[Part], at_most: int) -> str:
+def rest(parts: Sequence[Part], at_most: int, noun: str = "run") -> str:
     """What is not shown."""
     left = parts[at_most:]
-    return f"{len(left)} more, with {sum(part.now.runs for part in left):,} runs" if left else ""
+    return f"{len(left)} more, with {wording.many(sum(part.now.runs for part in left), noun)}" if left else ""
 
 
 def title_of(dimension: str) -> str:

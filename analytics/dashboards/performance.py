@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from analytics import queries
+from analytics.charts import LogScale
 from analytics.dashboards import histograms, over_time, wording
 from analytics.dashboards.histograms import Bucket
 from analytics.dashboards.metrics import METRICS, some
@@ -14,6 +15,7 @@ from analytics.dashboards.parts import FIGURES, Figure, parts_panel, whisker_fig
 from analytics.queries import Part, Series
 
 _PERCENTILES = some("p50_ms", "p90_ms", "p99_ms")
+_FAR_APART = 50
 _FEW = f"under {queries.PERCENTILE_MIN_RUNS} successful runs"
 
 
@@ -32,29 +34,15 @@ def panels(asked: Asked) -> Sequence[Panel]:
             "command",
             commands,
             (_looking("runs", "strong wide"), whisker_figure(commands), "p50_ms", "p90_ms", _looking("p99_ms", "")),
-            title="Percentiles by command",
             page="command",
             look="durations",
             sortable=True,
             at_most=100,
             wide=True,
         ),
-        _by(
-            asked,
-            "version",
-            queries.parts(chosen, now, "version"),
-            told,
-            title="Percentiles by version",
-            page="version",
-            details=asked.url("versions"),
-        ),
-        _by(
-            asked,
-            "model",
-            queries.parts(chosen, now, "model"),
-            told,
-            title="Percentiles by model",
-            details=asked.url("models"),
+        *(
+            _by(asked, by, queries.parts(chosen, now, by), told, page=by, details=asked.url(f"{by}s"))
+            for by in ("version", "model")
         ),
     ]
 
@@ -63,7 +51,12 @@ PAGE = Page(name="performance", title="Performance", icon="performance", panels=
 
 
 def percentiles(asked: Asked, series: Series) -> ChartPanel:
-    """p50, p90 and p99 of each step; a gap where a step has too few runs for them."""
+    """p50, p90 and p99 of each step; a gap where a step has too few runs for them.
+
+    On a log scale where they are so far apart that the lowest would lie on the axis.
+    """
+    told = [value for metric in _PERCENTILES.values() for point in series.now if (value := metric.of(point.figures))]
+    scale = LogScale.around(told) if told and max(told) > _FAR_APART * min(told) else None
     lines = [replace(metric, label=name.removesuffix("_ms")) for name, metric in _PERCENTILES.items()]
     panel = over_time.over_time(
         replace(asked, compared=False),
@@ -71,9 +64,10 @@ def percentiles(asked: Asked, series: Series) -> ChartPanel:
         lines,
         id="percentiles",
         title="Percentiles over time",
-        note=f"of successful runs; {series.interval}s with {_FEW} are left out",
+        note=f"of successful runs; {series.interval}s with {_FEW} are left out{'; log scale' if scale else ''}",
+        scale=scale,
     )
-    if any(point.figures.p50_ms is not None for point in series.now):
+    if told:
         return panel
     return replace(
         panel,
@@ -105,16 +99,13 @@ def _histogram(asked: Asked) -> Panel:
     )
 
 
-def _by(
-    asked: Asked, by: str, parts: Sequence[Part], figures: Sequence[str | Figure], *, title: str, **panel: Any
-) -> Panel:
+def _by(asked: Asked, by: str, parts: Sequence[Part], figures: Sequence[str | Figure], **panel: Any) -> Panel:
     return parts_panel(
         asked,
         by,
         parts,
         figures,
-        id=f"{by}s",
-        title=title,
+        title=f"Percentiles by {by}",
         note=f"none under {queries.PERCENTILE_MIN_RUNS} successful runs",
         **panel,
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -22,6 +22,10 @@ DATA_QUALITY = "data_quality"
 
 EVENTS = "events"
 """No dashboard, but pages lead to it as to one: `asked.url("events")` is empty for who may not see events."""
+
+
+PRESERVED_FILTERS = "_changelist_filters"
+"""Django's word, on the page of one event, for the query string of the list that led to it."""
 
 
 class Entry(NamedTuple):
@@ -60,8 +64,9 @@ def entries(site: AdminSite, request: HttpRequest) -> list[Entry]:
 
 
 def carried(request: HttpRequest) -> str:
-    """The filter of the page that is shown, for links to others; empty where it says none."""
-    said = {name: [value for value in values if value] for name, values in request.GET.lists()}
+    """The filter of the page that is shown, or of the list it was opened from; empty where there is none."""
+    words = QueryDict(request.GET[PRESERVED_FILTERS]) if PRESERVED_FILTERS in request.GET else request.GET
+    said = {name: [value for value in values if value] for name, values in words.lists()}
     if not {*said} & {*queries.WORDS}:
         return ""
     chosen, _ = queries.parsed(said, timezone.now())
@@ -93,7 +98,7 @@ def _data_quality(site: AdminSite) -> Callable[[HttpRequest], HttpResponse]:
 
     def show(request: HttpRequest) -> HttpResponse:
         roles.require_dashboards(request.user)
-        found = data_quality.context(timezone.now())
+        found = data_quality.context(timezone.now(), request.user.has_perm)
         if name := request.GET.get(view.CSV):
             return view.csv_of(data_quality.panels_of(found), name, "data-quality")
         return TemplateResponse(request, "analytics/data_quality.html", {**site.each_context(request), **found})

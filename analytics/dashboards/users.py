@@ -145,7 +145,7 @@ def _newcomers(asked: Asked, found: Sequence[Newcomers]) -> ChartPanel:
         ],
         id="newcomers",
         title="New, back again, returning",
-        note=f"of those active; returning: in the {interval} before, too",
+        note=f"shares; returning: the {interval} before, too",
         high=True,
     )
     columns = [

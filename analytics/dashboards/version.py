@@ -7,7 +7,6 @@ from django.utils.safestring import SafeString
 
 from analytics import queries
 from analytics.dashboards import over_time, wording
-from analytics.dashboards.errors import seen
 from analytics.dashboards.failures import failures
 from analytics.dashboards.metrics import METRICS, exact, some
 from analytics.dashboards.page import Asked, Page
@@ -23,7 +22,6 @@ def panels(asked: Asked) -> Sequence[Panel]:
     """Figures over time, adoption, the version before; then what it was run for, how it failed, models and systems."""
     chosen, now = asked.chosen, asked.now
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
-    commands, models, systems = (queries.parts(chosen, now, by) for by in ("command", "model", "os"))
     return [
         over_time.figures_panel(asked, _METRICS, totals, series),
         *_adoption(asked),
@@ -31,30 +29,26 @@ def panels(asked: Asked) -> Sequence[Panel]:
         parts_panel(
             asked,
             "command",
-            commands,
+            queries.parts(chosen, now, "command"),
             ("runs", "share", "error_rate", "p50_ms", "change"),
-            id="commands",
-            title="Commands",
             page="command",
         ),
         failures(asked, totals, series, queries.parts(chosen, now, "error_type", in_steps=True), page="error"),
         parts_panel(
             asked,
             "model",
-            models,
+            queries.parts(chosen, now, "model"),
             ("runs", "installations", "error_rate", "p50_ms", "change"),
-            id="models",
-            title="Models",
-            without=totals.now.runs - sum(part.now.runs for part in models),
+            of=totals.now.runs,
         ),
         parts_panel(
             asked,
             "os",
-            systems,
+            queries.parts(chosen, now, "os"),
             ("runs", "share", "error_rate", "change"),
             id="systems",
             title="Operating systems",
-            without=totals.now.runs - sum(part.now.runs for part in systems),
+            of=totals.now.runs,
         ),
     ]
 
@@ -89,10 +83,10 @@ def _others(found: Adoption, version: VersionAdoption) -> list[float]:
 
 
 def _spread(asked: Asked, version: VersionAdoption) -> str:
-    first, days = f"; first seen on {seen(version.first_day, asked)}", version.days_to_half
+    first, days = f"; first seen on {wording.past_day(version.first_day, asked.now)}", version.days_to_half
     if days is None:
         return first
-    return f"{first}, run by half of them {wording.exact(days)} day{'' if days == 1 else 's'} later"
+    return f"{first}, run by half of them {wording.many(days, 'day')} later"
 
 
 def _against(asked: Asked) -> Panel:

@@ -9,7 +9,6 @@ from django.utils.text import Truncator
 
 from analytics import queries
 from analytics.dashboards import over_time, parts, wording
-from analytics.dashboards.errors import seen
 from analytics.dashboards.metrics import exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, ChartPanel, Column, Panel, Row, Table
@@ -31,27 +30,34 @@ _NAME_SHOWN_CHARS = 12
 def panels(asked: Asked) -> Sequence[Panel]:
     """Adoption over time, and every version of the period, the newest one first."""
     found = queries.adoption(asked.chosen, asked.now)
-    layers = over_time.most([(version.version, version.stacked) for version in found.versions])
-    return [adoption(asked, found, layers), _versions(asked, found.versions)]
+    return [adoption(asked, found), _versions(asked, found.versions)]
 
 
 PAGE = Page(name="versions", title="Versions", icon="versions", panels=panels)
 
 
 def adoption(
-    asked: Asked, found: queries.Adoption, layers: Sequence[tuple[str, Sequence[float]]], more: str = ""
+    asked: Asked,
+    found: queries.Adoption,
+    layers: Sequence[tuple[str, Sequence[float]]] = (),
+    more: str = "",
+    *,
+    wide: bool = True,
 ) -> ChartPanel:
-    """Versions, the first one on top, as they took each other's place; `more` is what else there is to say."""
+    """Versions, the first one on top, as they took each other's place; `more` is what else there is to say.
+
+    Without `layers` those with the most installations, the newest one on top.
+    """
     return over_time.stacked(
         asked,
         [step.start for step in found.steps],
         [step.partial for step in found.steps],
-        layers,
+        layers or over_time.most([(version.version, version.stacked) for version in found.versions]),
         id="adoption",
         title="Adoption",
         note=f"share of active installations, by {found.interval}{more}",
-        high=True,
-        wide=True,
+        high=wide,
+        wide=wide,
     )
 
 
@@ -106,7 +112,7 @@ def _figures(
 ) -> Sequence[str | Figure]:
     def first_seen(name: str) -> Cell:
         day = adopted[name].first_day
-        return Cell(day, seen(day, asked))
+        return Cell(day, wording.past_day(day, asked.now))
 
     def before(name: str) -> Cell:
         found = compared.get(name)

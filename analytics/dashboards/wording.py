@@ -19,6 +19,11 @@ def exact(number: float | None) -> str:
     return NOTHING if number is None else f"{number:,.0f}"
 
 
+def many(count: int, noun: str) -> str:
+    """As in `1 run` or `1,204 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def compact(number: float | None) -> str:
     """As in `23.4k`; exact below 10,000."""
     if number is None or number < 10_000:
@@ -93,6 +98,11 @@ def duration_unit_ms(longest_ms: float) -> int:
 def short_day(day: date) -> str:
     """As in `3 Nov`."""
     return f"{day.day} {day:%b}"
+
+
+def past_day(day: date, now: datetime) -> str:
+    """As in `3 Nov`; with the year, where that is another one."""
+    return short_day(day) + (f" {day.year}" if day.year != now.year else "")
 
 
 def stretch(first: date, last: date) -> str:

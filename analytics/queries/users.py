@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from pyroaring import BitMap
 
-from analytics import runs
+from analytics import breakdowns, runs
 from analytics.dimensions import ALL
 from analytics.queries.filters import Filter, Period
 from analytics.queries.totals import step_of, steps
@@ -220,12 +220,15 @@ def _seen(chosen: Filter, now: datetime) -> _Sets:
 
 def _first_seen(start: datetime, until: datetime) -> _Sets:
     """Who had the first run ever on each day."""
-    days, ids = runs.arrays(_FIRST_SEEN, {"first": start.date(), "until": until.date()}, 2)
-    return {runs.moment(24 * day).date(): BitMap(ids[places].tolist()) for day, places in runs.groups(days)}
+    [found] = runs.arrays(_FIRST_SEEN, {"first": start.date(), "until": until.date()}, 1)
+    return {
+        runs.moment(24 * day).date(): breakdowns.bitmap(found[places] & 0xFFFFFFFF)
+        for day, places in runs.groups(found >> 32)
+    }
 
 
 _FIRST_SEEN = """
-    SELECT array_agg((first_seen - DATE '1970-01-01')::bigint), array_agg(id::bigint) FROM analytics_installation
+    SELECT array_agg((first_seen - DATE '1970-01-01')::bigint << 32 | id) FROM analytics_installation
     WHERE first_seen >= %(first)s AND first_seen < %(until)s
 """
 

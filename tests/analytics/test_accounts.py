@@ -103,6 +103,8 @@ def test_an_administrator_lifts_a_lock(admin: Client) -> None:
         AccessAttempt.objects.create(username=name, ip_address="fd00::1", failures_since_start=5)
     admin.post("/admin/auth/user/", {"action": "lift_lock", "_selected_action": [user.pk]})
     assert [attempt.username for attempt in AccessAttempt.objects.all()] == ["other"]
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_repr, entry.get_change_message()) == ("vera", "Lifted the lock after failed logins.")
 
 
 # -- Tokens -----------------------------------------------------------------------------------------------------------

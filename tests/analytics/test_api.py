@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import jsonschema_rs
 import pytest
@@ -170,6 +170,18 @@ def test_csv_says_filter_and_notices_in_headers(reader: Client) -> None:
     answer = reader.get("/api/stats/series?period=fortnight&command=a%0Ab&format=csv")
     assert answer["X-Filter"] == "period=30d&command=a%0Ab"
     assert json.loads(answer["X-Notices"]) == ["There is no period “fortnight”: this is period=30d."]
+
+
+def test_headers_stay_short_enough_for_a_proxy(reader: Client) -> None:
+    words = [("command", f"{place:04}" * 20) for place in range(20)] + [(f"joy{place}", "1") for place in range(13)]
+    answer = reader.get(f"/api/stats/totals?{urlencode(words)}")
+    assert len(answer.json()["notices"]) == 13
+    *told, last = json.loads(answer["X-Notices"])
+    assert (len(told), last) == (10, "3 more")
+    said = parse_qs(answer["X-Filter"])
+    assert len(said["command"]) == 16
+    assert said["and"] == ["4 more"]
+    assert parse_qs(answer.json()["filter"])["command"] == sorted(value for name, value in words if name == "command")
 
 
 @pytest.mark.parametrize(

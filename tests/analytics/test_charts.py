@@ -30,6 +30,7 @@ def every_chart(name: str, values: charts.Values, steps: Sequence[Step] = STEPS)
     markers = [Marker(0, name), Marker(len(steps) - 1, name, "note")]
     return [
         charts.time_series(steps, lines, summary=name, write_tick=write, markers=markers),
+        charts.time_series(steps, lines, summary=name, write_tick=write, scale=scale),
         charts.line_legend(lines, partial=name, markers=True),
         charts.sparkline(values),
         charts.bar(0.5),
@@ -92,6 +93,14 @@ def test_time_series_leaves_a_gap_where_there_is_no_value() -> None:
     values = [1.0, 1.0, None, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     chart = charts.time_series(STEPS, [Line("runs", "before", values)], summary="runs", write_tick=write)
     assert chart.count("<polyline") == 2
+
+
+def test_time_series_stands_on_the_scale_that_it_is_given() -> None:
+    scale = LogScale.around([1_000, 600_000])
+    chart = drawn([600_000.0] * 5 + [1_000.0] * 5, scale=scale)
+    assert re.findall(r'<text x="40" y="[^"]+">([^<]+)<', chart) == ["1000", "10000", "60000", "600000"]
+    [settled, _] = re.findall(r'<polyline class="line main(?: open)?" points="([^"]+)"', chart)
+    assert {point.partition(",")[2] for point in settled.split()} == {"0.0", "1000.0"}
 
 
 def test_time_series_names_markers_as_far_as_there_is_room() -> None:

@@ -259,6 +259,7 @@ def test_a_page_of_one_value_has_it_as_its_title_and_its_filter() -> None:
     assert (found["title"], found["state"]) == (HOSTILE, "figures")
     leave = [chip.remove for chip in found["controls"].chips if chip.label == "Command"]
     assert leave == ["/admin/?period=7d&os=%28none%29"]
+    assert found["controls"].clear == "/admin/?period=7d"
 
 
 @pytest.mark.parametrize("words", ["period=7d", "period=7d&command=a&command=b"])

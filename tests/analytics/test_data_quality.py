@@ -37,12 +37,28 @@ def words(page: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page[page.index('id="content"') :]).split())
 
 
+@pytest.fixture
+def viewer(client: Client) -> Client:
+    account = User.objects.create_user("viewer")
+    roles.give(account, roles.VIEWER)
+    client.force_login(account)
+    return client
+
+
 def test_data_quality_is_for_whoever_sees_dashboards(client: Client) -> None:
     assert client.get("/admin/data-quality/").status_code == 302
-    viewer = User.objects.create_user("viewer")
-    roles.give(viewer, roles.VIEWER)
-    client.force_login(viewer)
-    look(client)
+
+
+def test_data_quality_tells_a_viewer_how_much_is_wrong_and_of_no_event_or_object(viewer: Client) -> None:
+    now = timezone.now()
+    quarantine(b"{")
+    fault = {"kind": "altered_row", "name": "event 1b3c4a5e", "advice": "The object event_date=2026-11-22 is whole."}
+    Verification.objects.create(started_at=now, finished_at=now, deep=False, faults_count=1, faults=[fault])
+    page = look(viewer)
+    assert "1 fault " in words(page)
+    assert "Analysts see which." in page
+    assert "bad_line 1" in words(page)
+    assert not re.search("1b3c4a5e|event_date|/(verification|quarantined|loadedobject)/", page)
 
 
 def test_data_quality_says_that_nothing_was_read_yet(admin_client: Client) -> None:

@@ -112,7 +112,7 @@ def test_types_are_sorted_as_asked(sort: str, expected: list[str]) -> None:
 def test_failures_without_a_type_are_counted_and_said() -> None:
     record([*fine(5), *failed(3), *failed(1, None)])
     shown = panels("errors")
-    assert shown["types"].rest == "1 failed run names no type"
+    assert shown["types"].rest == "1 failed run without a type"
     assert cards(shown["figures"])["Failures without a type"] == "25.0%"
     assert list(rows(shown["types"])) == ["FileError"]
 
@@ -186,7 +186,7 @@ def test_one_type_names_where_it_appears_and_nothing_else() -> None:
         "systems": ["linux"],
     }
     assert rows(shown["models"])["gpt-4.1"]["error_rate"] == 0.5
-    assert shown["models"].none == "1 runs without one"
+    assert shown["models"].none == "1 run without one"
 
 
 def test_runs_without_a_type_are_no_type() -> None:
@@ -194,3 +194,9 @@ def test_runs_without_a_type_are_no_type() -> None:
     shown = panels("error", error_type="(none)")
     assert "First seen" not in cards(shown["figures"])
     assert cards(shown["figures"])["Failed runs"] == "1"
+
+
+def test_figures_have_none_of_before_where_nothing_is_compared() -> None:
+    record([*fine(8), *failed(2), *fine(9, days_ago=36), *failed(1, days_ago=36)])
+    for words, before in (({}, "0.1"), ({"compare": "off"}, "")):
+        assert f"error_rate,0.2,{before}\r\n" in panels("errors", **words)["figures"].table.csv()

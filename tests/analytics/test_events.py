@@ -222,7 +222,7 @@ def test_an_event_shows_all_its_fields(admin_client: Client) -> None:
     shown = set(re.findall(r'class="form-row field-(\w+)', page))
     renamed = {"occurred_at": "occurred", "received_at": "received", "has_error": "failed"}
     renamed |= {"clock_is_server": "server_clock", "interactive": "at_terminal", "duration_ms": "duration"}
-    renamed |= {"tool_version": "of_version"}
+    renamed |= {"tool_version": "of_version"} | {f"{name}_tokens": name for name in ("context", "prompt", "completion")}
     renamed |= {name: f"of_{name}" for name in ("command", "provider", "model", "error_type", "os", "ci", "agent")}
     assert shown == {renamed.get(field.name, field.name) for field in Event._meta.fields}
 
@@ -276,3 +276,4 @@ def test_an_event_leads_to_its_object_and_back_to_its_list(admin_client: Client)
     page = admin_client.get(url(Event, "change", event.pk) + f"?{back}").content.decode()
     assert f'<a href="/admin/analytics/loadedobject/{event.source_object.pk}/change/">' in page
     assert '<a href="/admin/analytics/event/?period=7d&amp;command=repo">Events</a>' in page
+    assert 'href="/admin/commands/?period=7d&amp;command=repo"' in page

@@ -14,7 +14,7 @@ from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
 
-PATHS = {"models": "/admin/models/"}
+PATHS = {"models": "/admin/models/", "model": "/admin/model/"}
 
 
 def panels(**words: str) -> dict[str, Panel]:
@@ -43,7 +43,7 @@ def test_tree_has_models_under_their_provider_and_leads_to_both() -> None:
         ("gemini-2.5-pro", 1),
     ]
     assert rows[0].url == "/admin/models/?period=30d&provider=openai"
-    assert rows[1].url == "/admin/models/?period=30d&provider=openai&model=gpt-4o"
+    assert rows[1].url == "/admin/model/?period=30d&provider=openai&model=gpt-4o"
 
 
 def test_tree_says_how_many_runs_have_no_provider_and_leads_to_them() -> None:

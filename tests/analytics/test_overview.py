@@ -128,6 +128,26 @@ def test_cards_tell_what_changed(admin_client: Client) -> None:
     ]
 
 
+@pytest.mark.django_db
+def test_a_card_without_a_figure_says_nothing_of_before() -> None:
+    record([run(NOON, placeholder="anonymous_opt_out"), run(NOON - timedelta(days=36))])
+    figures = panels()["figures"]
+    assert isinstance(figures, ChartPanel)
+    said = {card.label: (card.figure, card.change, card.before) for card in figures.cards}
+    assert said["Median duration"] == ("\N{EN DASH}", "", "")
+    assert said["Command runs"][2] == "1"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("compare", "name"), [("previous", "Previous period"), ("yoy", "Year before")])
+def test_the_line_of_before_is_named_after_what_is_compared_with(compare: str, name: str) -> None:
+    record(runs_of("repo", 3, duration_ms=1))
+    figures = panels(compare=compare)["figures"]
+    assert isinstance(figures, ChartPanel)
+    assert figures.columns[-1].label == name
+    assert name in figures.legend
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

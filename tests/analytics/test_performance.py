@@ -53,6 +53,16 @@ def test_percentiles_over_time_are_three_lines_without_those_before() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("longest_ms", "note"), [(40_000, "left out"), (100_000, "left out; log scale")])
+def test_percentiles_that_are_far_apart_are_on_a_log_scale(longest_ms: int, note: str) -> None:
+    record([*runs_of("ask", 20, duration_ms=1_000), *runs_of("repo", 5, duration_ms=longest_ms)])
+    panel = panels("performance", period="7d")["percentiles"]
+    assert isinstance(panel, ChartPanel)
+    assert panel.note.endswith(note)
+    assert (">0<" in panel.chart) == (longest_ms < 50_000)
+
+
+@pytest.mark.django_db
 def test_commands_are_sorted_by_a_percentile_and_lead_to_their_page() -> None:
     record([*runs_of("ask", 20, duration_ms=90_000), *runs_of("repo", 30)])
     shown = panels("performance", period="7d", sort="-p99_ms")

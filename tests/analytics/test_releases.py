@@ -57,9 +57,20 @@ def test_a_mended_older_series_is_a_release() -> None:
     assert noticed() == {"0.64.0": 4, "0.63.4": 8}
 
 
-def test_versions_of_one_day_are_all_noticed() -> None:
-    record([*ran("0.9.0", 0), *ran("0.10.0", 4), *ran("0.10.1", 4), *ran("v0.11.0rc2", 4)])
-    assert noticed() == {"0.10.0": 4, "0.10.1": 4, "v0.11.0rc2": 4}
+def test_versions_of_one_day_are_judged_by_the_days_before() -> None:
+    record([*ran("0.9.0", 0), *ran("0.9.1", 4), *ran("0.10.1", 4), *ran("v0.11.0rc2", 4)])
+    assert noticed() == {"0.9.1": 4, "0.10.1": 4, "v0.11.0rc2": 4}
+
+
+def test_of_one_day_a_series_has_one_release() -> None:
+    record([*ran("0.9.0", 0), *ran("0.10.0rc1", 4), *ran("0.10.1", 4), *ran("0.10.0", 4)])
+    assert noticed() == {"0.10.1": 4}
+
+
+def test_a_trial_before_the_roll_out_makes_no_old_version_a_release() -> None:
+    record([*ran("0.60.0", 0, people=1), *ran("0.59.0", 0, people=MIN_INSTALLATIONS - 1)])
+    record([*ran("0.60.0", 1), *ran("0.61.0", 1), *ran("0.62.0", 1), *ran("0.64.0", 1), *ran("0.65.0", 9)])
+    assert noticed() == {"0.65.0": 9}
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,11 @@ def main() -> int:
 
     load_before = report.load_average()
     bare, near, away = [], [], []
-    with stores.running() as cores, tqdm(total=3 * asked.rounds + len(_RATES_PER_S), unit="turn") as bar:
+    with (
+        stores.folder() as data_dir,
+        stores.running(data_dir) as cores,
+        tqdm(total=3 * asked.rounds + len(_RATES_PER_S), unit="turn") as bar,
+    ):
         django.setup()
         for _ in range(asked.rounds):
             bare.append(_bare_puts_per_s())

@@ -3,7 +3,8 @@
 Out: progress on stderr, Markdown on stdout, exit status 1 where a figure is beyond its limit.
 Fails: Inexact, where Postgres does not hold exactly what the bucket does.
 
-`manage.py load` is timed as a whole process. Then looking.py asks what pages ask. `make bench`; docs/performance.md.
+`manage.py load` is timed as a whole process. Then looking.py asks what pages ask, and pages.py
+looks at them. `make bench`; docs/performance.md.
 """
 
 import argparse
@@ -42,34 +43,36 @@ def main() -> int:
     asked = parser.parse_args()
 
     load_before = report.load_average()
-    with stores.running(), tqdm(total=5, unit="turn") as bar:
-        bar.set_description("writing objects")
-        _manage("migrate", "--verbosity", "0")
-        with pinned(None):
-            simulated = _manage(
-                *("simulate", "--to", "archive", "--until", _UNTIL, "--days", str(_DAYS)),
-                *("--events-per-day", str(asked.events // _DAYS), "--users", str(_INSTALLATIONS)),
-                *("--rows-per-object", str(_ROWS_PER_OBJECT)),
-            )
-        written = int(simulated.split()[0])
-        bar.update()
-        bar.set_description("loading")
-        began = time.perf_counter()
-        said = _manage("load")
-        load_s = time.perf_counter() - began
-        bar.update()
-        url = embedded.environment(Path(os.environ["DATA_DIR"]), os.environ)["DATABASE_URL"]
-        with psycopg.connect(url, autocommit=True) as connection:
-            rows, rollup_rows, rollup_mb, events_mb = _sizes(connection)
-            if rows != written:
-                raise Inexact(f"{written} events in the bucket, {rows} in Postgres")
-            bar.set_description("copying")
-            copy_s = _copy_s(connection)
-            connection.execute("DROP TABLE bench_event")
-        bar.update(2)
-        bar.set_description("looking")
-        looking = _looking() if rows >= LOOKING_MIN_EVENTS else None
-        bar.update()
+    with stores.folder() as data_dir:
+        with stores.running(data_dir), tqdm(total=5, unit="turn") as bar:
+            bar.set_description("writing objects")
+            _manage("migrate", "--verbosity", "0")
+            with pinned(None):
+                simulated = _manage(
+                    *("simulate", "--to", "archive", "--until", _UNTIL, "--days", str(_DAYS)),
+                    *("--events-per-day", str(asked.events // _DAYS), "--users", str(_INSTALLATIONS)),
+                    *("--rows-per-object", str(_ROWS_PER_OBJECT)),
+                )
+            written = int(simulated.split()[0])
+            bar.update()
+            bar.set_description("loading")
+            began = time.perf_counter()
+            said = _manage("load")
+            load_s = time.perf_counter() - began
+            bar.update()
+            url = embedded.environment(Path(os.environ["DATA_DIR"]), os.environ)["DATABASE_URL"]
+            with psycopg.connect(url, autocommit=True) as connection:
+                rows, rollup_rows, rollup_mb, events_mb = _sizes(connection)
+                if rows != written:
+                    raise Inexact(f"{written} events in the bucket, {rows} in Postgres")
+                bar.set_description("copying")
+                copy_s = _copy_s(connection)
+                connection.execute("DROP TABLE bench_event")
+            bar.update(2)
+            bar.set_description("looking")
+            looking = [_bench("looking")] if rows >= LOOKING_MIN_EVENTS else []
+            bar.update()
+        looking += [_bench("pages") for _ in looking]  # the portal starts stores of its own, in the same folder
     hours = re.search(r"(\d+) hours recomputed", said)
     rate, ratio = rows / load_s, copy_s / load_s
     lines = [
@@ -91,8 +94,8 @@ def main() -> int:
     if rate < EVENTS_MIN_PER_S:
         beyond.append(f"Beyond its limit: events/s loaded: {rate:,.0f} < {EVENTS_MIN_PER_S:,.0f}")
     sys.stdout.write("\n".join(beyond or ["Every figure of loading is within its limit."]) + "\n\n")
-    sys.stdout.write(looking.stdout if looking else "")
-    return 1 if beyond or (looking and looking.returncode) else 0
+    sys.stdout.write("\n".join(one.stdout for one in looking))
+    return 1 if beyond or any(one.returncode for one in looking) else 0
 
 
 def _manage(*arguments: str) -> str:
@@ -100,8 +103,8 @@ def _manage(*arguments: str) -> str:
     return subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
-def _looking() -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.bench.looking"]
+def _bench(name: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"tests.bench.{name}"]
     return subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=False)
 
 

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations
@@ -27,6 +26,8 @@ django.setup()
 from django.db import connection  # noqa: E402 - models need Django
 
 from analytics import queries as q  # noqa: E402
+from analytics.dashboards.page import Asked, Page  # noqa: E402
+from analytics.dashboards.pages import PAGES  # noqa: E402
 from analytics.dimensions import DIMENSIONS  # noqa: E402
 from analytics.queries import Filter, Period, Selection  # noqa: E402
 from tests.bench import report  # noqa: E402
@@ -57,65 +58,30 @@ def main() -> int:
 # -- Pages ------------------------------------------------------------------------------------------------------------
 
 
-def _asked_by() -> Mapping[str, _Ask]:
-    """Page -> what it asks of a filter (dashboards/README.md, "Pages")."""
-
-    def several(*asked: _Ask) -> _Ask:
-        return lambda chosen: [ask(chosen) for ask in asked]
-
-    def by(name: str, *, in_steps: bool = False) -> _Ask:
-        return lambda chosen: q.parts(chosen, NOW, name, in_steps=in_steps)
-
-    figures = several(_totals, _series, _freshness, q.excluded)
-    return {
-        "Overview": several(
-            figures,
-            *(by("command"), by("version", in_steps=True), by("model"), by("provider")),
-            by("error_type", in_steps=True),
-        ),
-        "Commands": several(figures, by("command"), by("option"), by("model"), by("version")),
-        "Versions": several(
-            figures, lambda c: q.adoption(c, NOW), lambda c: q.comparisons(c, NOW), by("version", in_steps=True)
-        ),
-        "Models": several(
-            figures, lambda c: q.tree(c, NOW), lambda c: q.matrix(c, NOW, "file_thinking_model"), by("model")
-        ),
-        "Tokens": several(figures, lambda c: q.matrix(c, NOW, "command_model")),
-        "Performance": several(figures, by("command")),
-        "Errors": several(figures, lambda c: q.errors(c, NOW), by("version")),
-        "Users": several(
-            figures,
-            *(lambda c: q.activity(c, NOW), lambda c: q.newcomers(c, NOW), lambda c: q.cohorts(c, NOW)),
-            *(q.runs_per_installation, q.who),
-        ),
-    }
-
-
-def _totals(chosen: Filter) -> object:
-    return q.totals(chosen, NOW)
-
-
-def _series(chosen: Filter) -> object:
-    return q.series(chosen, NOW)
-
-
-def _freshness(chosen: Filter) -> object:
-    return q.freshness()
+def _show(page: Page, chosen: Filter) -> object:
+    """What the page's view does with a filter, up to its panels, drawings included: the template is what is left."""
+    paths = {each.name: f"/{each.route}" for each in PAGES.values()}
+    chosen.read_ahead()
+    q.freshness()
+    return page.panels(Asked(chosen, NOW, page.name, paths)) if q.excluded(chosen).runs else []
 
 
 def _pages() -> tuple[list[list[str]], list[str]]:
     """Each page by default, over 90 days, and filtered by the most used values of each dimension."""
     found, beyond = [], []
-    for page, ask in _asked_by().items():
+    singly = _single()
+    for page in PAGES.values():
+        of = {name: each for name, each in singly.items() if page.of in each.only}
+        default = dict(list(of.items())[:1]) or {"": Selection()}  # that of one value shows the one with the most runs
         for period, limit_ms in PAGE_MAX_MS.items():
-            for what, selections in (("", {"": Selection()}), (", one filter", _single())):
-                asked = {
-                    name: Filter(Period.ending_today(period, NOW), selection=each) for name, each in selections.items()
-                }
-                row, p95 = _row(f"{page}, {period}{what}", {name: _time(ask, each) for name, each in asked.items()})
+            for what, selections in (("", default), (", one filter", {} if page.of else singly)):
+                if not selections:
+                    continue
+                times = {name: _time(partial(_show, page), period, each) for name, each in selections.items()}
+                row, p95 = _row(f"{page.title}, {period}{what}", times)
                 found.append(row)
                 if p95 > limit_ms:
-                    beyond.append(f"Beyond its limit: {page}, {period}{what}: {p95:.0f} ms > {limit_ms:.0f}")
+                    beyond.append(f"Beyond its limit: {page.title}, {period}{what}: {p95:.0f} ms > {limit_ms:.0f}")
     return found, beyond
 
 
@@ -126,15 +92,15 @@ def _combinations() -> tuple[list[list[str]], list[str]]:
         for dimension, values in selection.only.items():
             used.setdefault(dimension, values)
     found, beyond = [], []
-    for page, count in [*((page, 2) for page in _asked_by()), ("Overview", 3)]:
+    pages = [page for page in PAGES.values() if not page.of]
+    for page, count in [*((page, 2) for page in pages), (pages[0], 3)]:
         for wanted in (True, False):
             times = {}
             for dimensions in combinations(used, count):
                 named = {dimension: used[dimension] for dimension in dimensions}
                 selection = Selection(named) if wanted else Selection({}, named)
-                chosen = Filter(Period.ending_today("90d", NOW), selection=selection)
-                times[", ".join(dimensions)] = _time(_asked_by()[page], chosen, turns=1)
-            what = f"{page}, {count} {'wanted' if wanted else 'excluded'}"
+                times[", ".join(dimensions)] = _time(partial(_show, page), "90d", selection, turns=1)
+            what = f"{page.title}, {count} {'wanted' if wanted else 'excluded'}"
             row, p95 = _row(what, times)
             found.append(row)
             if p95 > COMBINATION_MAX_MS:
@@ -151,9 +117,14 @@ def _single() -> dict[str, Selection]:
     return found
 
 
-def _time(ask: _Ask, chosen: Filter, *, turns: int = TURNS) -> float:
+def _time(ask: _Ask, period: str, selection: Selection, *, compare: str = "previous", turns: int = TURNS) -> float:
     """The median of some turns, in milliseconds. In each the filter has read nothing yet."""
-    return _median_ms(lambda: ask(replace(chosen, selection=replace(chosen.selection))), turns)
+
+    def anew() -> Filter:
+        unread = Selection(selection.only, selection.without)
+        return Filter(Period.ending_today(period, NOW), compare=compare, selection=unread)
+
+    return _median_ms(lambda: ask(anew()), turns)
 
 
 def _median_ms(ask: Callable[[], object], turns: int) -> float:
@@ -205,12 +176,11 @@ _QUESTIONS = {
 
 def _beside() -> list[list[str]]:
     ours: Mapping[str, _Ask] = {
-        "active installations by day, 90 days": _series,
+        "active installations by day, 90 days": lambda chosen: q.series(chosen, NOW),
         "by day and command": lambda chosen: q.parts(chosen, NOW, "command", in_steps=True),
         "p50 and p99 by command": lambda chosen: q.parts(chosen, NOW, "command"),
         "weekly retention": lambda chosen: q.cohorts(chosen, NOW),
     }
-    everything = Filter(Period.ending_today("90d", NOW), compare="off")
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as duck:
         duck.execute("SET threads = 1")
         _to_duckdb(duck, Path(folder) / "events.csv")
@@ -220,7 +190,7 @@ def _beside() -> list[list[str]]:
                 question.format(rows=rows, since=_SINCE.isoformat()) for rows in ("analytics_event", "events")
             )
             times = (
-                _time(ours[name], everything),
+                _time(ours[name], "90d", Selection(), compare="off"),
                 _median_ms(partial(_postgres, of_postgres), 1),
                 _median_ms(partial(_duckdb, duck, of_duckdb), TURNS),
             )

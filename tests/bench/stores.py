@@ -21,19 +21,25 @@ from vibetel.embedded.supervisor import Supervisor
 
 
 @contextmanager
-def running() -> Iterator[Cores]:
-    """The stores, until the end of the block."""
+def folder() -> Iterator[Path]:
+    """An empty one, in which stores are found until the end of the block."""
     for name in settings_read():
         os.environ.pop(name, None)
         os.environ.pop(f"{name}_FILE", None)
-    cores = Cores.two()
     data_dir = Path(tempfile.mkdtemp(prefix="vibetel-"))
     os.environ.update(DATA_DIR=str(data_dir), DJANGO_SETTINGS_MODULE="vibetel.settings", LOG_LEVEL="WARNING")
     try:
-        with Supervisor(data_dir, lambda line: tqdm.write(line, sys.stderr)) as supervisor:
-            with pinned(cores.others):
-                supervisor.start(servers.needed(data_dir, {}))
-            with pinned(cores.web):
-                yield cores
+        yield data_dir
     finally:
         remove(data_dir)
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Cores]:
+    """The stores, until the end of the block."""
+    cores = Cores.two()
+    with Supervisor(data_dir, lambda line: tqdm.write(line, sys.stderr)) as supervisor:
+        with pinned(cores.others):
+            supervisor.start(servers.needed(data_dir, {}))
+        with pinned(cores.web):
+            yield cores

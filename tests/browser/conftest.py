@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,3 +136,35 @@ def browser(chromium: str, portal: Portal) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
         yield browser
         browser.close()
+
+
+# -- axe-core ---------------------------------------------------------------------------------------------------------
+
+FOUND = """async rules => (await axe.run(document, rules)).violations.map(rule =>
+    `${rule.id}: ${rule.nodes.map(node => `${node.target} ${node.failureSummary}`).join(" | ")}`)"""
+
+
+# Links take a moment to change their colours.
+SETTLED = """Promise.all(document.getAnimations().filter(change => change instanceof CSSTransition).map(
+    change => change.finished))"""
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core. Without it these tests fail in CI, and are skipped elsewhere."""
+    package = find_spec("axe_playwright_python")
+    if not package or not package.submodule_search_locations:
+        missing = "axe-core looked at no page: it comes with axe-playwright-python, of requirements-dev.txt."
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text()
+
+
+def assert_accessible(page: Page, axe: str) -> None:
+    """In light; in dark only the contrasts are others."""
+    page.evaluate(axe)
+    assert page.evaluate(FOUND, {}) == []
+    page.emulate_media(color_scheme="dark")
+    page.evaluate(SETTLED)
+    assert page.evaluate(FOUND, {"runOnly": ["color-contrast"]}) == []

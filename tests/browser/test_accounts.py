@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from analytics.roles import ANALYST, VIEWER
 from tests.analytics.history import record, run
-from tests.browser.conftest import NARROW, PASSWORD, SCREENSHOTS, Portal, visit
+from tests.browser.conftest import NARROW, PASSWORD, SCREENSHOTS, Portal, assert_accessible, visit
 
 pytestmark = pytest.mark.xdist_group("browser accounts")
 
@@ -37,7 +37,7 @@ def test_login_leads_to_what_was_asked_for_and_out_again(portal: Portal, browser
         expect(page.locator("#id_username")).to_be_visible()
 
 
-def test_failed_logins_are_answered_with_how_long_to_wait(portal: Portal, browser: Browser) -> None:
+def test_failed_logins_are_answered_with_how_long_to_wait(portal: Portal, browser: Browser, axe: str) -> None:
     with visit(browser, portal, viewport=NARROW, role=None, silent=False) as page:  # it writes down answers of 429
         page.goto(portal.url + "/admin/login/")
         for _ in range(settings.AXES_FAILURE_LIMIT - 1):
@@ -46,6 +46,7 @@ def test_failed_logins_are_answered_with_how_long_to_wait(portal: Portal, browse
         log_in(page, ANALYST.name, "wrong")
         expect(page.get_by_role("heading", name="Too many failed logins")).to_be_visible()
         page.screenshot(path=SCREENSHOTS / "locked-390.png")
+        assert_accessible(page, axe)
         page.get_by_role("link", name="Back to the login").click()
         log_in(page, ANALYST.name, PASSWORD)
         expect(page.get_by_role("heading", name="Too many failed logins")).to_be_visible()

@@ -5,13 +5,20 @@ from django.utils import timezone
 from playwright.sync_api import Browser, expect
 
 from tests.analytics.history import record, run
-from tests.browser.conftest import NARROW, SCREENSHOTS, Portal, meanwhile, visit
+from tests.browser.conftest import NARROW, SCREENSHOTS, Portal, assert_accessible, meanwhile, visit
 
 pytestmark = pytest.mark.xdist_group("browser empty")
 
 
 def fill() -> None:
     """With nothing."""
+
+
+@pytest.mark.parametrize("path", ["", "data-quality/", "analytics/event/"])
+def test_an_empty_portal_has_no_fault_that_axe_finds(path: str, portal: Portal, browser: Browser, axe: str) -> None:
+    with visit(browser, portal, silent=False) as page:  # axe itself sets styles in vain
+        page.goto(f"{portal.url}/admin/{path}")
+        assert_accessible(page, axe)
 
 
 def test_an_empty_portal_notices_its_first_event(portal: Portal, browser: Browser) -> None:

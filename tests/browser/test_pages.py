@@ -3,11 +3,8 @@
 Screenshots of all of them are left in a folder (conftest.py).
 """
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
@@ -21,7 +18,7 @@ from analytics.models import Annotation, BooksReading, LoadedObject, Quarantined
 from ingest import buffer
 from tests.analytics.history import made_up, record, run
 from tests.analytics.test_dashboards import path as dashboard
-from tests.browser.conftest import MIDDLE, NARROW, SCREENSHOTS, WIDE, Portal, visit
+from tests.browser.conftest import MIDDLE, NARROW, SCREENSHOTS, WIDE, Portal, assert_accessible, visit
 
 pytestmark = pytest.mark.xdist_group("browser pages")
 
@@ -184,38 +181,7 @@ def test_page_fits_in_the_middle(name: str, portal: Portal, browser: Browser) ->
         assert_fits(page, name, "1200")
 
 
-# -- axe-core ---------------------------------------------------------------------------------------------------------
-
-FOUND = """async rules => (await axe.run(document, rules)).violations.map(rule =>
-    `${rule.id}: ${rule.nodes.map(node => `${node.target} ${node.failureSummary}`).join(" | ")}`)"""
-
-
-# Links take a moment to change their colours.
-SETTLED = "Promise.all(document.getAnimations().map(change => change.finished))"
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The script of axe-core. Without it these tests fail in CI, and are skipped elsewhere."""
-    package = find_spec("axe_playwright_python")
-    if not package or not package.submodule_search_locations:
-        missing = "axe-core looked at no page: it comes with axe-playwright-python, of requirements-dev.txt."
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text()
-
-
-def assert_accessible(page: Page, axe: str) -> None:
-    """In light; in dark only the contrasts are others."""
-    page.evaluate(axe)
-    assert page.evaluate(FOUND, {}) == []
-    page.emulate_media(color_scheme="dark")
-    page.evaluate(SETTLED)
-    assert page.evaluate(FOUND, {"runOnly": ["color-contrast"]}) == []
-
-
-def test_pages_of_nobody_have_no_fault_that_axe_finds(axe: str, portal: Portal, browser: Browser) -> None:
+def test_pages_of_nobody_have_no_fault_that_axe_finds(portal: Portal, browser: Browser, axe: str) -> None:
     with visit(browser, portal, role=None, silent=False) as page:
         page.goto(portal.url + "/admin/login/")
         assert_accessible(page, axe)

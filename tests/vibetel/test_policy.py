@@ -17,6 +17,7 @@ import pytest
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.conf import settings as portal_settings
 from django.contrib.auth.models import Group, User
+from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db.models import F
 from django.http import HttpRequest
@@ -26,7 +27,7 @@ from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from tests.analytics.history import record, run
-from vibetel import urls
+from vibetel import checks, urls
 from vibetel.environment import networks, url_path
 from vibetel.logs import Plain
 
@@ -125,6 +126,7 @@ def test_on_https_everything_is_secure() -> None:
     told = """
 import django; django.setup()
 from django.conf import settings
+from django.core.checks import run_checks
 from django.core.management import call_command
 call_command("check", deploy=True, fail_level="WARNING")
 print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE, settings.SECURE_HSTS_SECONDS)
@@ -134,6 +136,7 @@ print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE, settings.SECU
         "DATA_DIR": str(portal_settings.DATA_DIR),
         "DJANGO_SETTINGS_MODULE": "vibetel.settings",
         "CSRF_TRUSTED_ORIGINS": "https://telemetry.example.org",
+        "TRUSTED_PROXIES": "10.0.0.1",
         "SECRET_KEY": "a key of some length, of many different characters, for a test",
     }
     ran = subprocess.run([sys.executable, "-W", "error", "-c", told], env=environment, capture_output=True, text=True)
@@ -228,6 +231,19 @@ def test_events_have_the_time_of_the_viewers_zone(admin_client: Client, cookie: 
     assert f"times of {zone}" in listed
     assert shown in listed
     assert shown in admin_client.get(f"/admin/analytics/event/{event.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize(("proxies", "doubts"), [("", ["vibetel.W001"]), ("10.0.0.1", [])])
+def test_on_https_a_proxy_that_is_not_named_is_told(settings: Settings, proxies: str, doubts: list[str]) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.TRUSTED_PROXIES = networks(proxies)
+    found = [told.id for told in run_checks(tags=["security"], include_deployment_checks=True)]
+    assert [name for name in found if name and name.startswith("vibetel")] == doubts
+
+
+def test_on_http_no_proxy_is_asked_for(settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = []
+    assert checks.proxies_named() == []
 
 
 # -- Logins -----------------------------------------------------------------------------------------------------------

@@ -140,7 +140,14 @@ function followKey(event) {
   if (link) link.click();
 }
 
+// On a narrow screen the pages are a row that scrolls.
+function showCurrent(pages) {
+  const current = pages.querySelector("[aria-current]");
+  if (current) pages.scrollLeft = current.offsetLeft - (pages.clientWidth - current.offsetWidth) / 2;
+}
+
 bringToLife(document);
+document.querySelectorAll("#pages").forEach(showCurrent);
 document.querySelectorAll("details.account, details.menu").forEach(closeOutside);
 document.addEventListener("keydown", followKey);
 document.querySelectorAll("[data-poll-seconds]").forEach(keepFresh);
