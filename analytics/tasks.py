@@ -13,7 +13,8 @@ from ingest import archive, buffer
 
 logger = logging.getLogger(__name__)
 
-# While Postgres or the bucket is slow, looks must not fill every thread of the worker: the archiver needs one.
+# While Postgres or the bucket is slow, looks must not fill every thread of the worker: other tasks need one, and where
+# one worker takes both queues, the archiver's.
 _one_look_at_a_time = threading.Lock()
 _one_reading_at_a_time = threading.Lock()
 _one_verification_at_a_time = threading.Lock()
