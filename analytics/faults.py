@@ -48,7 +48,7 @@ ADVICE: dict[Kind, str] = {
     Kind.ALTERED_OBJECT: f"Restore it, with its metadata, from a copy of the bucket. {_RESTORE}",
     Kind.FOREIGN_OBJECT: "`manage.py load --history PREFIX` takes it in, if it is an archive; else remove it.",
     Kind.UNREADABLE_OBJECT: "Ask the bucket's provider, or restore it from a copy; then verify again.",
-    Kind.LEFT_BEHIND_OBJECT: "`manage.py load` loads it. See in its log why the worker did not.",
+    Kind.LEFT_BEHIND_OBJECT: "`manage.py load` loads it. See in its log why the loader did not.",
     Kind.WRONG_LEDGER_ROW: _REBUILD,
     Kind.MISSING_LEDGER_ROW: _REBUILD,
     Kind.MISSING_ROW: _REBUILD,

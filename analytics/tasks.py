@@ -19,7 +19,8 @@ _TURN_SECONDS = 60
 _TURN_SHARE = 0.9  # of a job's interval
 BOOKS_SECONDS = 15.0
 
-# While Postgres or the bucket is slow, looks must not fill every thread of the worker: the archiver needs one.
+# While Postgres or the bucket is slow, looks must not fill every thread of the worker: other tasks need one, and where
+# one worker takes both queues, the archiver's.
 _one_look_at_a_time = threading.Lock()
 _one_reading_at_a_time = threading.Lock()
 _one_verification_at_a_time = threading.Lock()

@@ -62,7 +62,8 @@ class _Key:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.bucket = str(options["bucket_name"])
-        storage: Any = storages.create_storage({**settings.STORAGES["archive"], "OPTIONS": options})
+        backend = settings.STORAGES["archive"]["BACKEND"]
+        storage: Any = storages.create_storage({"BACKEND": backend, "OPTIONS": dict(options)})
         self._client = cast("S3Client", storage.connection.meta.client)
 
     def put(self, body: bytes, metadata: Mapping[str, str], *, bucket: str = "", **conditions: str) -> _Answer:

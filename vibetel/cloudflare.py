@@ -130,7 +130,7 @@ class Account:
         seen: set[str] = set()
         for page in count(1):
             found = self._ask("GET", f"/tokens?page={page}&per_page=50", "list the account's API tokens")
-            new = [Token(one["id"], one["name"], one["status"]) for one in found if one["id"] not in seen]
+            new = [Token(one["id"], one["name"], one.get("status", "active")) for one in found if one["id"] not in seen]
             if not new:
                 return
             yield from new

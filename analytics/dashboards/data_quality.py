@@ -87,8 +87,8 @@ def context(now: datetime, sees: Callable[[str], bool]) -> dict[str, object]:
     stale = bool(reading and now - reading.read_at > READING_MAX_AGE)
     if reading and stale:
         notices.append(
-            f"The books were last read {wording.ago(reading.read_at, now)}: a store is away, or no worker is running. "
-            "The worker's log says which."
+            f"The books were last read {wording.ago(reading.read_at, now)}: a store is away, or no loader is running. "
+            "The loader's log says which."
         )
     terms: Mapping[str, Any] = reading.terms if reading else {}
     return {

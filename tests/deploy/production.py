@@ -51,6 +51,7 @@ class Production(Commands):
             "SECRET_KEY": secrets.token_urlsafe(48),
             "IDENTITY_HASH_KEY": secrets.token_urlsafe(48),
             "REDIS_URL": stores.redis_url(data_dir, self.lines),
+            "TRUSTED_PROXIES": "127.0.0.1",
             "LOG_FORMAT": "json",
             **given,
         }

@@ -227,6 +227,20 @@ def test_an_ordinary_user_runs_it(data_dir: Path) -> None:
     assert "1000" in running.output().splitlines()
 
 
+@pytest.mark.parametrize("roles", [(), ("READ",), ("WRITE", "READ")])
+@pytest.mark.parametrize("suffix", [None, "", "_FILE"])  # embedded, given, given as files
+def test_processes_find_the_keys_of_their_roles_only(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, roles: tuple[str, ...], suffix: str | None
+) -> None:
+    keys = {role: {f"{name}{suffix or ''}" for name in names} for role, names in portal.ARCHIVE_KEYS.items()}
+    if suffix is not None:
+        for name in {"ARCHIVE_BUCKET", *keys["WRITE"], *keys["READ"]}:
+            monkeypatch.setenv(name, "given")
+    given = portal._with_keys(data_dir, *roles)
+    found = environment(data_dir, given).keys() | given.keys()
+    assert found & (keys["WRITE"] | keys["READ"]) == set().union(*(keys[role] for role in roles))
+
+
 def test_a_port_is_one_portals_before_it_listens() -> None:
     port = int(addresses.free_ports(["PORT"])["PORT"])
     taken = pytest.raises(portal.PortTaken, match=f"{port}.*set INGEST_PORT")

@@ -214,7 +214,8 @@ def test_destroy_deletes_bucket_tokens_and_file(
 def as_admin() -> dict[str, Any]:
     """How the storage reaches the tests' SeaweedFS with the key that may do everything."""
     secret = read_or_create(settings.DATA_DIR)["SEAWEEDFS_ADMIN_SECRET"]
-    return {**settings.STORAGES["archive"]["OPTIONS"], "access_key": "admin", "secret_key": secret}
+    known: Any = settings.STORAGES
+    return {**known["archive"]["OPTIONS"], "access_key": "admin", "secret_key": secret}
 
 
 @pytest.fixture
