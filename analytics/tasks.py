@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Each of several beats says "look now". Who hears it first looks; who hears it so soon after is at another beat's.
 _TURN_SECONDS = 60
 _TURN_SHARE = 0.9  # of a job's interval
-BOOKS_SECONDS = 15.0
+_BOOKS_SECONDS = 15.0  # settings.CELERY_BEAT_SCHEDULE
 
 # While Postgres or the bucket is slow, looks must not fill every thread of the worker: other tasks need one, and where
 # one worker takes both queues, the archiver's.
@@ -44,7 +44,7 @@ def watch_books() -> None:
     if not _one_reading_at_a_time.acquire(blocking=False):
         return
     try:
-        if buffer.take_turn("books", _TURN_SHARE * BOOKS_SECONDS):
+        if buffer.take_turn("books", _TURN_SHARE * _BOOKS_SECONDS):
             with buffer.looking("books"):
                 ledger.watch(timezone.now())
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
