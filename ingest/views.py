@@ -150,7 +150,7 @@ class PipelineView(APIView):
         checked = _check(body, names.admit)
         request_id = self.keep(checked)
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("received", extra={"request": request_id or "-", **_counts(checked)})
+            logger.debug("received", extra={"request_id": request_id or "-", **_counts(checked)})
         return self.answer(*_answer(checked.verdicts), {REQUEST_ID: request_id} if request_id else None)
 
     def keep(self, checked: Checked) -> str:
