@@ -63,6 +63,12 @@ def errors(log: str) -> list[str]:
     return [f"in a log: {line[:500]}" for line in log.splitlines() if _is_error(line)]
 
 
+def _warnings(log: str) -> Counter[str]:
+    """What else was not as usual, and how often."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return Counter(f"{line['logger']}: {line['message']}" for line in lines if line["level"] == "WARNING")
+
+
 def _is_error(line: str) -> bool:
     if line.startswith("{"):
         return str(json.loads(line)["level"]) in ("ERROR", "CRITICAL")
@@ -92,6 +98,7 @@ def main() -> int:
     try:
         with production.running(folder / "stores", **UNLIMITED) as portal:
             outcome = run(portal, events=asked.events, seed=asked.seed)
+            warnings = _warnings(portal.log())
     finally:
         remove(folder / "stores")
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,6 +108,8 @@ def main() -> int:
         f"{found.objects} objects, {found.repeated} of them resends; {found.rows} rows; {found.lost} lost, "
         f"{found.doubled} doubled; {len(outcome.faults)} faults; {outcome.seconds:.0f} s"
     )
+    for warning, count in warnings.most_common():
+        print(f"warned {count} times: {warning}")  # noqa: T201
     for fault in outcome.faults:
         print(f"FAULT: {fault}")  # noqa: T201
     return 1 if outcome.faults else 0
