@@ -50,9 +50,8 @@ class Front:
 def front(tmp_path: Path) -> Iterator[Front]:
     """Where CI runs, a Caddy that is missing is a failure; elsewhere these tests are left out."""
     caddy = shutil.which("caddy")
-    if not caddy:
-        reason = "Debian's package caddy is not installed"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    if caddy is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Debian's package caddy is not installed")
     seen = Seen()
     ports = {name: int(port) for name, port in free_ports(["portal", "events"]).items()}
     with _portal(seen) as upstream:
