@@ -1,7 +1,6 @@
 """Fixtures: the real stores, empty."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -10,7 +9,6 @@ from pytest_django.fixtures import Settings
 
 from ingest import archive, archiver, buffer, names, round_trip, tally, throttles
 from tests.ingest import patience
-from tests.portal import Portal
 
 
 def pytest_configure() -> None:
@@ -83,12 +81,3 @@ def empty_bucket() -> None:
 @pytest.fixture
 def empty_stores(empty_buffer: None, empty_bucket: None, db: None) -> None:
     """Redis, bucket and Postgres with nothing in them."""
-
-
-@pytest.fixture
-def portal(tmp_path: Path) -> Iterator[Portal]:
-    """A running portal with nothing in it."""
-    portal = Portal(tmp_path / "portal")
-    portal.start()
-    yield portal
-    portal.kill()  # an orderly end takes seconds; vibetel/test_up.py has it
