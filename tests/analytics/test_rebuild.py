@@ -527,13 +527,13 @@ def test_rebuild_works_without_redis(loaded: tuple[str, dict[str, str]]) -> None
 # -- Meanwhile --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("loaded_from_many")
-def test_rebuild_has_what_the_loader_loads_meanwhile() -> None:
+def test_rebuild_has_what_the_loader_loads_meanwhile(loaded_from_many: tuple[str, dict[str, str]]) -> None:
     with rebuilding_held_in_the_load() as (process, release):
         put(line(), line(), name="0-meanwhile")  # sorts before what the rebuild has listed
         put(line(), name="z-meanwhile")
         load_all()
         before = everything()
+        assert before != loaded_from_many
         release()
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
