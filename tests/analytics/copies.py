@@ -30,5 +30,5 @@ def put_back(rows: Rows) -> None:
         for model, text in rows.items():
             with cursor.copy(f"COPY {model._meta.db_table} FROM STDIN") as copy:
                 copy.write(text)
-        for statement in connection.ops.sequence_reset_sql(no_style(), rows):
+        for statement in connection.ops.sequence_reset_sql(no_style(), list(rows)):
             cursor.execute(statement)
