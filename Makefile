@@ -14,7 +14,7 @@ run: .venv/run ## the whole portal on http://127.0.0.1:8000 until Ctrl-C (PORT a
 	@exec $(VENV_PYTHON) manage.py up
 
 test: .venv/test build/production/made ## every test, against real PostgreSQL, Valkey and S3
-	@$(VENV_PYTHON) -m pytest -n 3 --dist loadgroup -m "not alone"
+	@$(VENV_PYTHON) -m pytest -n 4 --dist loadgroup -m "not alone"
 	@exec $(VENV_PYTHON) -m pytest -m alone
 
 test-deploy: .venv/test build/production/made ## 50,000 events through two of each process on Debian's servers, some killed

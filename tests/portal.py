@@ -78,13 +78,14 @@ class Portal:
         )
         return int(urllib.request.urlopen(request, timeout=10).status)
 
-    def overview(self) -> dict[str, str]:
-        """The figures on the Overview's cards by their labels, as an administrator sees them."""
+    def overview(self, command: str) -> dict[str, str]:
+        """The figures of a command on the Overview's cards by their labels, as an administrator sees them."""
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         form = browser.open(f"{self.url}/admin/login/").read().decode()
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
         assert token, form
-        login = {"username": "admin", "password": self.password, "csrfmiddlewaretoken": token[1], "next": "/admin/"}
+        login = {"username": "admin", "password": self.password, "csrfmiddlewaretoken": token[1]}
+        login["next"] = f"/admin/?command={command}"
         page = browser.open(f"{self.url}/admin/login/", urllib.parse.urlencode(login).encode()).read().decode()
         cards = re.findall(r'class="label">([^<]+)<.*?class="figure">([^<]+)<', page, re.DOTALL)
         return {html.unescape(label): html.unescape(figure) for label, figure in cards}

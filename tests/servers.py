@@ -7,9 +7,11 @@ With `-n` each of pytest-xdist's workers has servers of its own, and the process
 """
 
 import fcntl
+import itertools
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -63,8 +65,10 @@ def pytest_report_header() -> list[str]:
 
 
 def _hasty(child: Child) -> Child:
-    """PostgreSQL without waiting for the disk: the folder does not outlive the session anyway."""
-    return replace(child, command=[*child.command, "-c", "fsync=off"]) if child.name == "postgres" else child
+    """PostgreSQL without waiting for the disk, and no orderly end: the folder does not outlive the session anyway."""
+    options = ("fsync=off", "synchronous_commit=off", "full_page_writes=off") if child.name == "postgres" else ()
+    command = [*child.command, *itertools.chain.from_iterable(("-c", option) for option in options)]
+    return replace(child, command=command, stop_signal=signal.SIGKILL)
 
 
 def remove(data_dir: Path) -> None:

@@ -10,7 +10,7 @@ from tests.bench import looking
 from tests.vibetel.programs import CHECKOUT
 
 BENCHES = {
-    ("archiving", "--rounds", "1", "--seconds", "1"): "Every event was in one object",
+    ("archiving", "--rounds", "1", "--events", "1000", "--seconds", "1"): "Every event was in one object",
     ("loading", "--events", "2000"): "Every event was there once",
 }
 

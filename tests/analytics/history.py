@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from analytics import rollups
 from analytics.models import Event, Installation, LoadedObject, TouchedHour
+from tests.analytics import copies
+from tests.analytics.copies import Rows
 
 
 def run(occurred_at: datetime, **columns: Any) -> Event:
@@ -44,6 +46,24 @@ def record(events: Iterable[Event]) -> None:
     hours = {event.occurred_at.replace(minute=0, second=0, microsecond=0) for event in events}
     TouchedHour.objects.bulk_create([TouchedHour(hour=hour) for hour in hours], ignore_conflicts=True)
     rollups.refresh()
+
+
+_recorded: dict[tuple[str, int, int], tuple[list[Event], Rows]] = {}
+
+
+def record_made_up(until: datetime, days: int, *, a_day: int) -> list[Event]:
+    """`record(made_up(...))` in an empty warehouse. Answers the events, of which copies are to be altered, if any.
+
+    Rolled up once an hour: whoever asks again gets the same rows, so the newest may be an hour before `until`.
+    """
+    asked = f"{until:%Y-%m-%d %H}", days, a_day
+    if asked not in _recorded:
+        events = made_up(until, days, a_day=a_day)
+        record(events)
+        _recorded[asked] = events, copies.of_the_warehouse()
+    else:
+        copies.put_back(_recorded[asked][1])
+    return list(_recorded[asked][0])
 
 
 def made_up(until: datetime, days: int, *, a_day: int) -> list[Event]:

@@ -15,7 +15,7 @@ from analytics import roles
 from analytics.models import Event, LoadedObject, Quarantined, Verification
 from ingest import checks
 from ingest.checks import Accepted
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import KEY
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +56,7 @@ def test_overview_waits_for_the_first_event_with_a_request_that_is_accepted(
 
 def test_pages_have_no_inline_style_and_no_inline_script(admin_client: Client) -> None:
     assert_strict(overview(admin_client))
-    record(made_up(timezone.now(), days=3, a_day=10))
+    record_made_up(timezone.now(), days=3, a_day=10)
     assert_strict(overview(admin_client))
     for path in (url(Event, "changelist"), url(Event, "change", Event.objects.all()[0].pk), "/admin/login/"):
         assert_strict(admin_client.get(path, follow=True).content.decode())

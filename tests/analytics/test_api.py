@@ -25,7 +25,7 @@ from analytics import openapi, queries, roles
 from analytics.api import PARTS, QUESTIONS
 from analytics.dimensions import DIMENSIONS
 from analytics.rendering import as_json
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 
 pytestmark = pytest.mark.django_db
 
@@ -73,7 +73,7 @@ def rows(answer: Any) -> list[dict[str, str]]:
 
 
 def test_answer_is_the_query(reader: Client) -> None:
-    record(made_up(timezone.now(), days=3, a_day=30))
+    record_made_up(timezone.now(), days=3, a_day=30)
     answer = reader.get("/api/stats/totals?period=7d&command=repo").json()
     now = timezone.now()
     chosen, _ = queries.parsed({"period": ["7d"], "command": ["repo"]}, now)
@@ -293,7 +293,7 @@ def test_document_is_openapi_and_has_every_question(document: Any) -> None:
 
 @pytest.mark.parametrize("query", ["period=30d", "period=today&compare=off", "period=12mo&interval=month&os=(none)"])
 def test_answers_are_as_the_document_says(document: Any, reader: Client, query: str) -> None:
-    record(made_up(timezone.now(), days=40, a_day=3))
+    record_made_up(timezone.now(), days=40, a_day=3)
     for path in PATHS:
         assert_documented(document, path, reader.get(f"{path}?{query}"), {200})
         assert_documented(document, path, reader.get(f"{path}?{query}&format=csv"), {200, 406})

@@ -18,7 +18,7 @@ from psycopg import sql
 from analytics import bi, queries
 from analytics.models import BooksReading, Installation
 from analytics.queries import Filter, Period
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON
 
 ROLE = "test_analyst"
@@ -35,7 +35,7 @@ def ask(query: LiteralString) -> list[tuple[Any, ...]]:
 
 @pytest.mark.django_db
 def test_views_agree_with_the_dashboards() -> None:
-    record(made_up(NOON, days=7, a_day=30))
+    record_made_up(NOON, days=7, a_day=30)
     week = Filter(Period.ending_today("7d", NOON))
     now = queries.totals(week, NOON).now
     ((runs, failures, tokens, installations),) = ask(
@@ -174,7 +174,7 @@ def printed_password(said: str) -> str:
 
 
 def test_role_reads_every_view(role: Callable[..., str]) -> None:
-    record(made_up(NOON, days=2, a_day=5))
+    record_made_up(NOON, days=2, a_day=5)
     with logged_in(printed_password(role())) as analyst:
         for name in bi.VIEWS:
             analyst.execute(sql.SQL("SELECT * FROM bi.{}").format(sql.Identifier(name)))

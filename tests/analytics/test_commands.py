@@ -17,7 +17,7 @@ from analytics.dashboards.pages import PAGES
 from analytics.dashboards.panel import ChartPanel, Panel
 from analytics.models import Event
 from analytics.queries import Filter
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
@@ -65,7 +65,7 @@ def runs_of(command: str, count: int, **columns: Any) -> list[Event]:
 
 
 def test_commands_have_the_figures_of_the_query() -> None:
-    record(made_up(NOON, days=20, a_day=20))
+    record_made_up(NOON, days=20, a_day=20)
     rows = rows_of(panels("commands", period="7d")["commands"])
     parts = queries.parts(chosen_by(period="7d"), NOON, "command")
     assert len(parts) == 4
@@ -134,7 +134,7 @@ def test_options_are_shares_of_all_runs_and_lead_nowhere() -> None:
 
 
 def test_one_command_has_the_figures_of_its_runs() -> None:
-    record(made_up(NOON, days=20, a_day=20))
+    record_made_up(NOON, days=20, a_day=20)
     shown = panels("command", period="7d", command="repo")
     of_repo = chosen_by(period="7d", command="repo")
     total = queries.totals(of_repo, NOON).now

@@ -19,7 +19,7 @@ from analytics.dashboards.page import Page
 from analytics.dashboards.pages import PAGES
 from analytics.dashboards.panel import NO_PICTURE, Cell, Column, Panel, Row, Table
 from analytics.models import Annotation, Installation
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.analytics.test_admin import HOSTILE, assert_strict
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def text(answer: Any) -> str:
 
 @pytest.fixture
 def history() -> None:
-    record(made_up(timezone.now(), days=20, a_day=20))
+    record_made_up(timezone.now(), days=20, a_day=20)
 
 
 @every_page

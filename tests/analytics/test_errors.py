@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from analytics import queries
 from analytics.models import Event, Installation
 from analytics.queries import ErrorType, Filter, Period, Selection
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
@@ -40,8 +40,7 @@ def by_type(chosen: Filter) -> dict[str, ErrorType]:
     [of("30d"), of("7d"), of("7d", command={"repo"}), of("30d", command={"repo"}, provider={"openai"})],
 )
 def test_errors_are_a_recount_of_the_events(chosen: Filter) -> None:
-    everything = made_up(NOON, days=80, a_day=8)
-    record(everything)
+    everything = record_made_up(NOON, days=80, a_day=8)
     only, before = chosen.selection.only, chosen.before
     assert before
     events = [

@@ -19,7 +19,7 @@ from analytics import events, export, queries, roles
 from analytics.lists import BoundedPaginator
 from analytics.models import Event, Installation
 from analytics.queries.reach import reach
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.analytics.test_admin import HOSTILE, assert_strict, url
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_events_are_those_of_the_dashboards_filter(
 
 
 def test_events_of_any_filter_are_those_that_an_export_has(admin_client: Client) -> None:
-    record(made_up(timezone.now(), days=40, a_day=10))
+    record_made_up(timezone.now(), days=40, a_day=10)
     for words in (
         {"model": "(none)"},
         {"error_type__not": "FileError", "command": ["ask", "plan"]},
@@ -149,7 +149,7 @@ def test_reach_is_the_newest_days_that_have_such_runs() -> None:
 
 def test_a_rare_filter_reads_its_days_alone(admin_client: Client) -> None:
     now = timezone.now()
-    record(made_up(now, days=60, a_day=100))
+    record_made_up(now, days=60, a_day=100)
     record([run(now - timedelta(days=day), command="rare") for day in (33, 34, 50)])
     with CaptureQueriesContext(connection) as captured:
         assert len(listed(admin_client, period="90d", command="rare")) == 3

@@ -38,7 +38,7 @@ from analytics.dimensions import DIMENSIONS
 from analytics.export import COLUMNS, FORMS
 from analytics.models import Event, Installation, LoadProgress
 from analytics.queries import Filter, Period, Selection
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import made_up, record, record_made_up, run
 from tests.events import NOON
 from tests.vibetel.programs import CHECKOUT, until
 from vibetel.embedded.addresses import free_ports
@@ -173,7 +173,7 @@ def test_export_of_nothing_is_a_file_that_can_be_read(form: str) -> None:
 
 def test_parquet_has_types_and_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "ROW_GROUP_ROWS", 10)
-    record(made_up(NOON, days=5, a_day=5))
+    record_made_up(NOON, days=5, a_day=5)
     file = parquet.ParquetFile(io.BytesIO(whole("parquet", week())))
     assert (file.metadata.num_rows, file.metadata.num_row_groups) == (25, 3)
     types = {field.name: str(field.type) for field in file.schema_arrow}

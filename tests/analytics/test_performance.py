@@ -5,7 +5,7 @@ import pytest
 from analytics import queries
 from analytics.dashboards import wording
 from analytics.dashboards.panel import CardsPanel, ChartPanel
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.analytics.test_commands import PATHS, as_written, chosen_by, names, panels, rows_of, runs_of
 from tests.events import NOON
 
@@ -14,7 +14,7 @@ PERCENTILES = ("p50_ms", "p90_ms", "p99_ms")
 
 @pytest.mark.django_db
 def test_percentiles_are_those_of_the_queries() -> None:
-    record(made_up(NOON, days=20, a_day=60))
+    record_made_up(NOON, days=20, a_day=60)
     shown, chosen = panels("performance", period="7d"), chosen_by(period="7d")
     totals = queries.totals(chosen, NOON)
     figures = shown["figures"]

@@ -36,7 +36,7 @@ from analytics.queries import Filter, Period, Selection
 from analytics.runs import binary_rows
 from ingest import archive
 from tests.analytics.bucket import put, put_text
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON, line
 
 pytestmark = pytest.mark.django_db
@@ -89,7 +89,7 @@ def pruned_before() -> date | None:
 
 
 def test_prune_leaves_every_figure_as_it_was() -> None:
-    record(made_up(NOON, days=70, a_day=6))
+    record_made_up(NOON, days=70, a_day=6)
     before = figures(), frozen()
     pruned = prune.prune(OLD, NOON)
     assert pruned.events > 100
@@ -107,7 +107,7 @@ def test_prune_removes_what_is_before_the_day_and_no_other() -> None:
 
 
 def test_prune_again_changes_nothing() -> None:
-    record(made_up(NOON, days=50, a_day=3))
+    record_made_up(NOON, days=50, a_day=3)
     prune.prune(OLD, NOON)
     before = list(LoadedObject.objects.values()), list(LoadProgress.objects.values()), Event.objects.count()
     assert prune.prune(OLD, NOON) == Pruned(events=0, days=0)
@@ -134,7 +134,7 @@ def test_prune_counts_what_went_of_each_object() -> None:
 
 
 def test_prune_never_goes_back() -> None:
-    record(made_up(NOON, days=50, a_day=3))
+    record_made_up(NOON, days=50, a_day=3)
     prune.prune(OLD, NOON)
     assert pruned_before() == OLD
     record([run(LONG_AGO)])
@@ -199,7 +199,7 @@ def killed(*arguments: object) -> NoReturn:
 
 
 def test_prune_killed_between_days_goes_on() -> None:
-    record(made_up(NOON, days=50, a_day=3))
+    record_made_up(NOON, days=50, a_day=3)
     before, old = frozen(), prune.preview(OLD, NOON)
     with pytest.raises(Killed):
         prune.prune(OLD, NOON, progress=killed)
@@ -300,7 +300,7 @@ def test_prune_refuses_days_whose_events_may_still_come() -> None:
 
 
 def test_preview_says_what_prune_removes_and_changes_nothing() -> None:
-    record(made_up(NOON, days=50, a_day=3))
+    record_made_up(NOON, days=50, a_day=3)
     before = frozen(), Event.objects.count()
     old = prune.preview(OLD, NOON)
     assert (frozen(), Event.objects.count(), pruned_before()) == (*before, None)

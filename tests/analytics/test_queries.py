@@ -11,7 +11,7 @@ from django.db import InternalError, OperationalError, connection
 from analytics import queries
 from analytics.models import Event, Installation, LoadedObject
 from analytics.queries import Figures, Filter, Period, Selection
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
@@ -54,8 +54,7 @@ def between(events: list[Event], start: datetime, until: datetime) -> list[Event
     ],
 )
 def test_totals_are_a_recount_of_the_events(selection: Selection) -> None:
-    events = made_up(NOON, days=80, a_day=12)
-    record(events)
+    events = record_made_up(NOON, days=80, a_day=12)
 
     def wanted(event: Event) -> bool:
         values = {
@@ -91,7 +90,7 @@ def test_totals_are_a_recount_of_the_events(selection: Selection) -> None:
 
 
 def test_parts_are_ordered_by_runs_and_shares_add_up() -> None:
-    record(made_up(NOON, days=7, a_day=40))
+    record_made_up(NOON, days=7, a_day=40)
     for by in ("command", "version", "model", "provider_model", "error_type"):
         parts = queries.parts(week(), NOON, by)
         runs = [part.now.runs for part in parts]

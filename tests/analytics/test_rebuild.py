@@ -5,12 +5,12 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import StringIO
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
@@ -40,13 +40,16 @@ from analytics.models import (
 from analytics.rebuild import Progress
 from analytics.swap import RebuildStopped
 from ingest import archive, batches
-from tests.analytics import canonical
+from ingest.archive import Fetched
+from tests.analytics import canonical, copies
+from tests.analytics.copies import Rows
 from tests.events import NOON, line
 from tests.vibetel.programs import CHECKOUT, until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("empty_buffer", "empty_bucket", "no_rebuild"),
+    pytest.mark.xdist_group("rebuild"),  # what is loaded once is loaded by one worker
 ]
 
 _TWICE = str(uuid.UUID(int=1))
@@ -74,8 +77,8 @@ def put_raw(name: str, body: bytes, **metadata: str) -> None:
     writer.put_object(Bucket=settings.ARCHIVE_BUCKET, Key=name, Body=body, Metadata=metadata)
 
 
-def fill_the_bucket(*, days: int = 12, events_per_day: int = 50, rows_per_object: int = 100) -> None:
-    """Weeks of traffic, and one of everything that can go wrong with it."""
+def fill_the_bucket(*, days: int = 10, events_per_day: int = 50, rows_per_object: int = 100) -> None:
+    """Days of traffic, and one of everything that can go wrong with it."""
     call_command(
         "simulate",
         to="archive",
@@ -102,14 +105,45 @@ def everything() -> tuple[str, dict[str, str]]:
     return canonical.answers(NOON), canonical.digests()
 
 
+class Loaded(NamedTuple):
+    said: tuple[str, dict[str, str]]
+    rows: Rows
+    objects: Sequence[Fetched]
+
+
+@pytest.fixture(scope="module")
+def loaded_before() -> dict[str, Loaded]:
+    """By how the bucket was filled."""
+    return {}
+
+
 @pytest.fixture
-def loaded() -> tuple[str, dict[str, str]]:
+def loaded(loaded_before: dict[str, Loaded]) -> tuple[str, dict[str, str]]:
     """A bucket with everything in it, loaded: what the warehouse says."""
-    fill_the_bucket()
-    load_all()
-    assert Event.objects.count() > 500
+    said = _loaded(loaded_before)
+    assert Event.objects.count() > 400
     assert set(LoadedObject.objects.values_list("state", flat=True)) == {"loaded", "quarantined", "foreign"}
-    return everything()
+    return said
+
+
+@pytest.fixture
+def loaded_from_many(loaded_before: dict[str, Loaded]) -> tuple[str, dict[str, str]]:
+    """The same of so many objects that they take several transactions."""
+    return _loaded(loaded_before, days=4, events_per_day=60, rows_per_object=1)
+
+
+def _loaded(before: dict[str, Loaded], **asked: int) -> tuple[str, dict[str, str]]:
+    """Once; from then on the objects and the rows are put back."""
+    if found := before.get(str(asked)):
+        copies.put_back(found.rows)
+        for item in found.objects:
+            put_raw(item.name, item.body, **item.metadata)
+    else:
+        fill_the_bucket(**asked)
+        load_all()
+        objects = [archive.get(listed.name) for listed in archive.listing()]
+        found = before[str(asked)] = Loaded(everything(), copies.of_the_warehouse(), objects)
+    return found.said
 
 
 def database_url() -> str:
@@ -377,10 +411,10 @@ def test_canonical_answers_know_every_query(monkeypatch: pytest.MonkeyPatch) -> 
 # -- Killed, cut off, stopped -----------------------------------------------------------------------------------------
 
 
-def test_rebuild_killed_at_five_moments_goes_on_and_answers_the_same() -> None:
-    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
-    load_all()
-    before = everything()
+def test_rebuild_killed_at_five_moments_goes_on_and_answers_the_same(
+    loaded_from_many: tuple[str, dict[str, str]],
+) -> None:
+    before = loaded_from_many
     kept: list[int] = []
 
     def kill_when(reached: Callable[[], bool]) -> None:
@@ -467,10 +501,8 @@ def test_rebuild_says_when_postgres_ends_the_connection_and_goes_on(loaded: tupl
     assert everything() == loaded
 
 
-def test_rebuild_without_the_bucket_stops_and_goes_on_later() -> None:
-    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
-    load_all()
-    before = everything()
+def test_rebuild_without_the_bucket_stops_and_goes_on_later(loaded_from_many: tuple[str, dict[str, str]]) -> None:
+    before = loaded_from_many
     with rebuilding_held_in_the_load() as (process, _):
         process.kill()
         process.wait()
@@ -495,14 +527,13 @@ def test_rebuild_works_without_redis(loaded: tuple[str, dict[str, str]]) -> None
 # -- Meanwhile --------------------------------------------------------------------------------------------------------
 
 
-def test_rebuild_has_what_the_loader_loads_meanwhile() -> None:
-    fill_the_bucket(days=4, events_per_day=60, rows_per_object=1)
-    load_all()
+def test_rebuild_has_what_the_loader_loads_meanwhile(loaded_from_many: tuple[str, dict[str, str]]) -> None:
     with rebuilding_held_in_the_load() as (process, release):
         put(line(), line(), name="0-meanwhile")  # sorts before what the rebuild has listed
         put(line(), name="z-meanwhile")
         load_all()
         before = everything()
+        assert before != loaded_from_many
         release()
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output

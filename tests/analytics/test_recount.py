@@ -83,7 +83,7 @@ def warehouse(dice: random.Random) -> list[Event]:
 
 def moment(dice: random.Random) -> datetime:
     first, last = dice.choice(SPANS)
-    offsets = [offset for offset in range((last - first).days + 1) if offset % 3]  # on every third day nobody ran it
+    offsets = [offset for offset in range((last - first).days + 1) if offset % 7 < 2]  # two days of seven
     day = first + dice.choice(offsets) * DAY
     if dice.random() < 0.1:
         day = dice.choice((date(2023, 12, 31), date(2024, 1, 1), date(2024, 2, 29), date(2024, 3, 1)))

@@ -14,7 +14,7 @@ from analytics import queries
 from analytics.models import DailyRollup, Event, Installation
 from analytics.queries import Comparison, Filter, Period, Selection
 from analytics.queries.chance import INSTALLATIONS_MIN
-from tests.analytics.history import made_up, record, run
+from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db
@@ -54,8 +54,7 @@ def installations(events: Iterable[Event]) -> set[int | None]:
     ],
 )
 def test_adoption_is_a_recount_of_the_events(chosen: Filter, step: timedelta) -> None:
-    events = made_up(NOON, days=60, a_day=20)
-    record(events)
+    events = record_made_up(NOON, days=60, a_day=20)
     found = queries.adoption(chosen, NOON)
     only = chosen.selection.only
     events = [

@@ -34,8 +34,6 @@ EVENTS_MIN_PER_S = 5_000.0
 OBJECT_MAX_SECONDS = 6.0
 _RATES_PER_S = (10, 1_000, 5_000)
 _EVENTS_PER_PUSH = 50
-_EVENTS_PER_TURN = 20_000
-_BARE_PUTS = 200
 
 
 class Inexact(Exception):
@@ -46,6 +44,7 @@ def main() -> int:
     """Measure it all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of each figure (%(default)s)")
+    parser.add_argument("--events", type=int, default=20_000, help="that one turn archives (%(default)s)")
     parser.add_argument("--seconds", type=int, default=20, help="that events come at each rate (%(default)s)")
     parser.add_argument("--send", type=int, metavar="PER_S", help=argparse.SUPPRESS)  # the sender's own process
     asked = parser.parse_args()
@@ -63,10 +62,10 @@ def main() -> int:
     ):
         django.setup()
         for _ in range(asked.rounds):
-            bare.append(_bare_puts_per_s())
-            near.append(_archived_per_s())
+            bare.append(_bare_puts_per_s(asked.events // 100))
+            near.append(_archived_per_s(asked.events))
             with _bucket_away():
-                away.append(_archived_per_s())
+                away.append(_archived_per_s(asked.events))
             bar.update(3)
         waits_s = {}
         for per_s in _RATES_PER_S:
@@ -101,28 +100,28 @@ def main() -> int:
 # -- A turn -----------------------------------------------------------------------------------------------------------
 
 
-def _bare_puts_per_s() -> float:
+def _bare_puts_per_s(count: int) -> float:
     """Objects of a hundred events that boto3 puts, one after the other."""
     _empty()
     body = batches.archive_object("bare", _lines(100)).body
     client = storages["archive"].connection.meta.client  # type: ignore[attr-defined]
     began = time.perf_counter()
-    for number in range(_BARE_PUTS):
+    for number in range(count):
         client.put_object(Bucket=settings.ARCHIVE_BUCKET, Key=f"bare/{number}", Body=body, IfNoneMatch="*")
-    return _BARE_PUTS / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began)
 
 
-def _archived_per_s() -> float:
+def _archived_per_s(events: int) -> float:
     """Events that one call of the archiver brings into the bucket. Raises Inexact."""
     _empty()
     lines = _lines(_EVENTS_PER_PUSH)
-    for _ in range(_EVENTS_PER_TURN // len(lines)):
+    for _ in range(events // len(lines)):
         buffer.push(lines, received=len(lines), counts={})
     began = time.perf_counter()
     archiver.archive_due(force=True)
     taken = time.perf_counter() - began
-    _expect(_EVENTS_PER_TURN)
-    return _EVENTS_PER_TURN / taken
+    _expect(events)
+    return events / taken
 
 
 def _waits_s(per_s: int, seconds: int, cores: Cores) -> list[float]:

@@ -140,7 +140,7 @@ def browser(chromium: str, portal: Portal) -> Iterator[Browser]:
 
 # -- axe-core ---------------------------------------------------------------------------------------------------------
 
-FOUND = """async rules => (await axe.run(document, rules)).violations.map(rule =>
+FOUND = """async rules => (await axe.run(document, {resultTypes: ["violations"], ...rules})).violations.map(rule =>
     `${rule.id}: ${rule.nodes.map(node => `${node.target} ${node.failureSummary}`).join(" | ")}`)"""
 
 

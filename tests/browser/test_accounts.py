@@ -9,7 +9,7 @@ from analytics.roles import ANALYST, VIEWER
 from tests.analytics.history import record, run
 from tests.browser.conftest import NARROW, PASSWORD, SCREENSHOTS, Portal, assert_accessible, visit
 
-pytestmark = pytest.mark.xdist_group("browser accounts")
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def fill() -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 from tests.analytics.history import record, run
 from tests.browser.conftest import NARROW, SCREENSHOTS, Portal, assert_accessible, meanwhile, visit
 
-pytestmark = pytest.mark.xdist_group("browser empty")
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def fill() -> None:

@@ -12,7 +12,7 @@ from tests.analytics.history import record, run
 from tests.analytics.test_admin import HOSTILE
 from tests.browser.conftest import NARROW, SCREENSHOTS, WIDE, Portal, visit
 
-pytestmark = pytest.mark.xdist_group("browser hostile")
+pytestmark = pytest.mark.xdist_group("browser")
 
 # What the contract lets through, and what only a broken loader would.
 NAMES = (

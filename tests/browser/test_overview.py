@@ -10,7 +10,7 @@ from analytics.models import LoadedObject
 from tests.analytics.history import made_up, record, run
 from tests.browser.conftest import SCREENSHOTS, Portal, meanwhile, visit
 
-pytestmark = pytest.mark.xdist_group("browser overview")
+pytestmark = pytest.mark.xdist_group("browser")
 
 POLL_MS = 16_000
 

@@ -20,7 +20,7 @@ from tests.analytics.history import made_up, record, run
 from tests.analytics.test_dashboards import path as dashboard
 from tests.browser.conftest import MIDDLE, NARROW, SCREENSHOTS, WIDE, Portal, assert_accessible, visit
 
-pytestmark = pytest.mark.xdist_group("browser pages")
+pytestmark = pytest.mark.xdist_group("browser")
 
 PATHS = {page.name: dashboard(page) for page in PAGES.values()} | {
     "filter": "/admin/?add=&period=7d&command=repo&model__not=(none)",

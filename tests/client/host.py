@@ -93,7 +93,7 @@ def wait_until(condition: Callable[[], object], patience_s: float = 20) -> None:
     give_up_at = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up_at, "waited in vain"
-        time.sleep(0.01)
+        time.sleep(0.03)  # a look at all processes takes some of its own
 
 
 def is_alive(pid: int) -> bool:

@@ -63,7 +63,7 @@ class StandIn(ThreadingHTTPServer):
         self.open_max_count = 0
         self._open_count = 0
         self._counting = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
 
     @property
     def url(self) -> str:

@@ -634,7 +634,9 @@ def test_a_killed_process_s_events_are_delivered_by_the_next(portal: StandIn, sp
     assert not spool.is_due(time.time())
     assert spool.state().problem == "the attempt was cut short"
     portal.release.set()
-    time.sleep(1)  # a process that dies is gone from the list before the system takes its lock away
+    # A process that dies is gone from the list before the system takes its lock away.
+    wait_until(spool.delivery_lock.acquire)
+    spool.delivery_lock.release()
     spool.remember(not_before_s=0)
     deliver_by(ONE_RUN, portal.url)
     second = portal.requests.get(timeout=10)

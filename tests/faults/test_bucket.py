@@ -17,6 +17,7 @@ from vibetel.embedded.supervisor import Supervisor
 
 
 # The other modes are among those of the whole bench.
+@pytest.mark.xdist_group("stages")
 @pytest.mark.parametrize(
     "mode", ["cut_off", "slow", "500", "503", "request_truncated", "answer_lost", "answer_shortened"]
 )
@@ -33,6 +34,7 @@ def test_bucket_that_is_broken_for_a_while_only_delays(
     assert events.found().faults == []
 
 
+@pytest.mark.xdist_group("stages")
 @pytest.mark.parametrize("mode", ["cut_off", "answer_truncated", "answer_shortened"])
 def test_listing_that_is_broken_hides_nothing_for_good(
     stages_behind_proxy: Stages, proxy: BucketProxy, events: Events, mode: Mode

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.conf import settings
 from django.core.files.storage import storages
 from django.db import connection
@@ -80,6 +81,7 @@ PLANTED: list[tuple[Callable[[Events], None], str]] = [
 ]
 
 
+@pytest.mark.xdist_group("stages")
 def test_checker_finds_what_is_planted_and_nothing_before(stages: Stages, events: Events) -> None:
     events.accept(150)
     assert (stages.run("archive"), stages.run("load")) == (0, 0)

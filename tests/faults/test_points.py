@@ -5,6 +5,8 @@ import pytest
 from tests.faults.conftest import Events
 from tests.faults.stage import Stages
 
+pytestmark = pytest.mark.xdist_group("stages")
+
 KILLED = -9
 
 

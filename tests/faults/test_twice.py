@@ -8,6 +8,7 @@ from tests.faults.conftest import Events
 from tests.faults.stage import Stages
 
 
+@pytest.mark.xdist_group("stages")
 @pytest.mark.parametrize("killed_at", ["-", "put:after:2", "commit:before:1"])
 def test_stages_at_the_same_time_have_each_event_once(
     stages: Stages, other_stages: Stages, events: Events, killed_at: str

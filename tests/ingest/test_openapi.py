@@ -24,7 +24,11 @@ from tests.events import body, event
 from tests.ingest.server import Server
 from tests.vibetel.programs import CHECKOUT
 
-pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.urls("vibetel.ingest_urls")]
+pytestmark = [
+    pytest.mark.usefixtures("empty_buffer"),
+    pytest.mark.urls("vibetel.ingest_urls"),
+    pytest.mark.xdist_group("server"),
+]
 
 # A fixed budget: as many cases an operation, the same ones each time.
 SEED = "1"

@@ -9,7 +9,7 @@ from ingest import buffer
 from tests.events import body, event
 from tests.ingest.server import Server, serving
 
-pytestmark = pytest.mark.usefixtures("empty_buffer")
+pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.xdist_group("server")]
 
 PATH = "/api/pipeline"
 JSON = "application/json"

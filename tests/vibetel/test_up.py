@@ -15,8 +15,6 @@ from tests.vibetel.programs import pid_of, program, supervised, until
 from vibetel.embedded import environment
 from vibetel.embedded.addresses import free_ports
 
-pytestmark = pytest.mark.alone
-
 PORTAL = {"granian", "--queues archive", "--queues load", "-A vibetel beat"}
 SERVERS = {"postgres", "valkey-server", "weed"}
 # What each process knows of the bucket's keys.
@@ -40,6 +38,7 @@ def given() -> dict[str, str]:
     return environment(settings.DATA_DIR, {})
 
 
+@pytest.mark.alone
 def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, port: int) -> None:
     with program("manage.py", "up", data_dir=data_dir, PORT=str(port)) as portal:
         until(lambda: portal.says("Ctrl-C stops everything"))
@@ -61,6 +60,7 @@ def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, p
     assert not supervised(data_dir)
 
 
+@pytest.mark.alone
 def test_killed_and_started_again_it_comes_back(data_dir: Path, port: int, given: dict[str, str]) -> None:
     with program("manage.py", "up", data_dir=data_dir, PORT=str(port), **given) as first:
         until(lambda: first.says("Ctrl-C stops everything"))
@@ -81,6 +81,7 @@ def test_killed_and_started_again_it_comes_back(data_dir: Path, port: int, given
     assert {path.name.partition(".")[0] for path in data_dir.iterdir()} == {"lock", "log"}
 
 
+@pytest.mark.xdist_group("stacks")
 def test_a_taken_port_stops_the_start_before_anything_runs(data_dir: Path, port: int) -> None:
     with (
         socket.create_server(("127.0.0.1", port)),
@@ -91,6 +92,7 @@ def test_a_taken_port_stops_the_start_before_anything_runs(data_dir: Path, port:
     assert sorted(path.name for path in data_dir.iterdir()) == ["lock", "portal.env"]
 
 
+@pytest.mark.xdist_group("stacks")
 def test_a_start_that_fails_says_why(data_dir: Path, port: int, given: dict[str, str]) -> None:
     nowhere = {**given, "DATABASE_URL": "postgresql://portal@127.0.0.1:1/vibetel"}
     with program("manage.py", "up", data_dir=data_dir, PORT=str(port), **nowhere) as portal:
@@ -99,6 +101,7 @@ def test_a_start_that_fails_says_why(data_dir: Path, port: int, given: dict[str,
     assert "Connection refused" in portal.output()
 
 
+@pytest.mark.xdist_group("stacks")
 def test_without_the_embedded_packages_it_says_what_to_install(data_dir: Path, given: dict[str, str]) -> None:
     without_psutil = "import runpy, sys; sys.modules['psutil'] = None; runpy.run_path('manage.py', run_name='__main__')"
     with program("-c", without_psutil, "up", data_dir=data_dir, **given) as portal:
