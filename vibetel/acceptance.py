@@ -62,8 +62,8 @@ class _Key:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.bucket = str(options["bucket_name"])
-        backend = settings.STORAGES["archive"]["BACKEND"]
-        storage: Any = storages.create_storage({"BACKEND": backend, "OPTIONS": dict(options)})
+        known: Any = settings.STORAGES
+        storage: Any = storages.create_storage({**known["archive"], "OPTIONS": options})
         self._client = cast("S3Client", storage.connection.meta.client)
 
     def put(self, body: bytes, metadata: Mapping[str, str], *, bucket: str = "", **conditions: str) -> _Answer:
