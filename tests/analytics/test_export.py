@@ -42,7 +42,7 @@ from tests.analytics.history import made_up, record, record_made_up, run
 from tests.events import NOON
 from tests.vibetel.programs import CHECKOUT, until
 from vibetel.embedded.addresses import free_ports
-from vibetel.embedded.portal import _wsgi_server
+from vibetel.start import web_command
 
 pytestmark = pytest.mark.django_db
 
@@ -584,7 +584,7 @@ def served(log_path: Path) -> Iterator[int]:
     port = int(free_ports(["PORT"])["PORT"])
     with log_path.open("wb") as log:
         web = subprocess.Popen(
-            _wsgi_server("vibetel.wsgi:application", port, threads=32),
+            web_command(port),
             cwd=CHECKOUT,
             env=os.environ | ours(),
             stdout=log,

@@ -12,8 +12,9 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.deploy import stores
 from tests.faults.bench import Commands
@@ -33,6 +34,8 @@ _WORDS = {
 }
 _START_MAX_S = 60.0
 ORIGIN = "https://portal.example.org"
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Production(Commands):
@@ -118,17 +121,17 @@ class Production(Commands):
         return [value for name, value in given.items() if re.search("SECRET|PASSWORD|HASH", name)]
 
     def ask(
-        self, name: str, path: str, method: str = "GET", content: bytes = b"", **headers: str
-    ) -> tuple[int, Mapping[str, str], str]:
+        self, name: str, path: str, method: str = "GET", content: bytes = b"", headers: Mapping[str, str] = _NO_HEADERS
+    ) -> tuple[int, HTTPMessage, str]:
         """A process's answer, as to a proxy that was asked over https: status, headers, body; 0 where it has none."""
         usual = {"Host": "portal.example.org", "X-Forwarded-Proto": "https", "Content-Type": "application/json"}
         connection = HTTPConnection("127.0.0.1", self.ports[name], timeout=5)
         try:
-            connection.request(method, path, content or None, usual | headers)
+            connection.request(method, path, content or None, {**usual, **headers})
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read().decode()
         except (OSError, HTTPException):
-            return 0, {}, ""
+            return 0, HTTPMessage(), ""
         finally:
             connection.close()
 

@@ -55,11 +55,11 @@ def test_browsers_are_told_to_stay_on_https(portal: Production) -> None:
     _, headers, _ = portal.ask("web", "/admin/login/")
     assert headers["Strict-Transport-Security"] == "max-age=31536000"
     assert "Secure" in headers["Set-Cookie"]
-    assert portal.ask("web", "/admin/login/", Host="elsewhere.example.org")[0] == 400
+    assert portal.ask("web", "/admin/login/", headers={"Host": "elsewhere.example.org"})[0] == 400
 
 
 def test_a_form_from_another_origin_is_refused(portal: Production) -> None:
-    assert portal.ask("web", "/admin/login/", "POST", Origin="https://elsewhere.example.org")[0] == 403
+    assert portal.ask("web", "/admin/login/", "POST", headers={"Origin": "https://elsewhere.example.org"})[0] == 403
     assert ORIGIN == "https://portal.example.org"
 
 
@@ -89,10 +89,9 @@ def _spans(line: dict[str, Any], request_id: str) -> bool:
 
 def test_no_log_has_a_secret_an_address_or_a_payload(portal: Production) -> None:
     marker = "marker-of-this-test"
-    portal.ask(
-        "ingest-1", "/api/pipeline", "POST", content=body(event(command=marker)), **{"X-Real-IP": "203.0.113.77"}
-    )
-    portal.ask("web", f"/{marker}", **{"X-Forwarded-For": "203.0.113.77", "Authorization": f"Bearer {marker}"})
+    portal.ask("ingest-1", "/api/pipeline", "POST", body(event(command=marker)), {"X-Real-IP": "203.0.113.77"})
+    headers = {"X-Forwarded-For": "203.0.113.77", "Authorization": f"Bearer {marker}"}
+    portal.ask("web", f"/{marker}", headers=headers)
     log = portal.log()
     assert len(log) > 10_000
     for secret in portal.secrets():
