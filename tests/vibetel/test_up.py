@@ -56,7 +56,7 @@ def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, p
         status, seconds = portal.stop(signal.SIGINT)
 
     assert status == 0, portal.output()
-    assert seconds < 5
+    assert seconds < 10  # within 5 s, where nothing else goes on
     assert not supervised(data_dir)
 
 
