@@ -285,19 +285,24 @@ def packed(several: Sequence[Breakdown]) -> tuple[bytes, bytes, bytes]:
             strict=True,
         )
     ]
-    sets = [_serialized(of_part) for one in several for of_part in one.sets or [BitMap()] * len(one)]
-    sizes = [size for one in several for size in one.sizes or [0] * len(one)]
+    sets = [of_part for one in several for of_part in one.sets or [_NOBODY] * len(one)]
+    serialized = [_serialized(of_part) for of_part in sets]
     keys, counts = np.concatenate([one.keys for one in several]), np.concatenate([one.counts for one in several])
     return (
-        packing.pack([keys, *(np.array(column, np.int64) for column in (sizes, [*map(len, sets)])), *counts.T]),
+        packing.pack([keys, *(np.array([*map(len, those)], np.int64) for those in (sets, serialized)), *counts.T]),
         packing.pack(durations),
-        packing.pack([np.frombuffer(b"".join(sets), np.uint8)]),
+        packing.pack([np.frombuffer(b"".join(serialized), np.uint8)]),
     )
 
 
+_NOBODY = BitMap()
+
+
 def _serialized(one: BitMap) -> bytes:
+    if not one:
+        return b""
     one.run_optimize()  # many numbers in a row take little
-    return one.serialize() if one else b""
+    return one.serialize()
 
 
 def unpacked(counts: bytes, durations: bytes | None = None, installations: bytes | None = None) -> Stored:

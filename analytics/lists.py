@@ -7,6 +7,7 @@ from typing import Any, cast
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
+from django.forms import Media
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -36,6 +37,11 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER  # each would count the table
     actions = None
     empty_value_display = wording.NOTHING
+
+    @property
+    def media(self) -> Media:
+        """Django's scripts are for forms, of which there is none: they weigh more than the page."""
+        return Media()
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Its filters only: by others one could ask for what the list does not show, letter by letter."""

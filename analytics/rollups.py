@@ -159,7 +159,9 @@ def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
             packed = breakdowns.packed([whole])
             parts = breakdowns.packed([some.breakdown(name) for name in BREAKDOWNS])
             counts = whole.counts[0].tolist()
-            yield DayRow._make((day, dimension, value, *counts, whole.sizes[0], *packed, *parts, some.usage().packed()))
+            yield DayRow._make(
+                (day, dimension, value, *counts, len(whole.sets[0]), *packed, *parts, some.usage().packed())
+            )
 
 
 def combinations_row(day: date, them: Combinations) -> CombinationsRow | None:

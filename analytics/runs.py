@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -139,12 +139,17 @@ def binary_rows(query: QuerySet[Any, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def of_events(hours: Sequence[datetime]) -> Runs:
-    """The runs of these hours, as their events have it now. Numbers values that are new."""
+    """The runs of these hours, as their events have it now: hours of a day, since all between them is read.
+
+    Numbers values that are new.
+    """
+    if not hours:
+        return none()
     options = _option_numbers()
     runs = _read(hours, options)
     if runs["unknown"].any():
         with connection.cursor() as cursor:
-            cursor.execute(_NUMBER_VALUES, {"hours": list(hours)})
+            cursor.execute(_NUMBER_VALUES, _span(hours))
         runs = _read(hours, options)
     return runs
 
@@ -164,8 +169,12 @@ def _read(hours: Sequence[datetime], options: Mapping[str, int]) -> Runs:
     names = ("hour", *COLUMNS, "unknown")
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL work_mem = '64MB'")  # some days' runs: else it is done on disk
-    found = arrays(_READ.format(options=_options(options)), {"hours": list(hours)}, len(names))
+    found = arrays(_READ.format(options=_options(options)), _span(hours), len(names))
     return Runs(dict(zip(names, found, strict=True)))
+
+
+def _span(hours: Sequence[datetime]) -> dict[str, Any]:
+    return {"hours": list(hours), "first": min(hours), "until": max(hours) + timedelta(hours=1)}
 
 
 def arrays(query: str, parameters: Mapping[str, Any], count: int) -> list[Numbers]:
@@ -209,11 +218,12 @@ def _options(numbers: Mapping[str, int]) -> str:
     )
 
 
-# Looked up once, by the index on their time, before anything is joined: left to itself, Postgres reads every event.
+# Looked up once, by the index on their time, before anything is joined. From one moment to another: beside a list of
+# hours Postgres, while it has not counted the events of a first load yet, would read all of them for each.
 _RUN = """
-    WITH run AS MATERIALIZED (SELECT e.*, hour FROM unnest(%(hours)s::timestamptz[]) AS hour
-    JOIN analytics_event e ON occurred_at >= hour AND occurred_at < hour + interval '1 hour'
-    WHERE duration_ms IS NOT NULL)
+    WITH run AS MATERIALIZED (SELECT *, date_trunc('hour', occurred_at, 'UTC') AS hour FROM analytics_event
+    WHERE occurred_at >= %(first)s AND occurred_at < %(until)s AND duration_ms IS NOT NULL
+      AND date_trunc('hour', occurred_at, 'UTC') = ANY(%(hours)s::timestamptz[]))
 """
 _NUMBERS = ", ".join(f"array_agg(coalesce({column}_value.number, 0)::bigint)" for column in NUMBERED)
 _UNKNOWN = " OR ".join(

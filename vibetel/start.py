@@ -26,9 +26,7 @@ def ingest_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
     """The command that serves the endpoint for events."""
     # Threads wait for Redis's disk most of the time: 8 take half as many events again as 2 do; with 32 the slowest wait
     # five times as long (docs/performance.md).
-    # glibc would keep the memory of the largest body for each of them.
-    server = _wsgi_server("vibetel.ingest_wsgi:application", port, host, workers, threads=8)
-    return ["env", "MALLOC_ARENA_MAX=2", *server]
+    return _wsgi_server("vibetel.ingest_wsgi:application", port, host, workers, threads=8)
 
 
 def archiver_command() -> list[str]:
@@ -60,6 +58,7 @@ def _wsgi_server(application: str, port: int, host: str, workers: int, threads: 
     # A request whose body never ends holds a thread until its sender hangs up. In production a proxy in front reads
     # bodies to their end before it passes them on.
     return [
+        *("env", "MALLOC_ARENA_MAX=2"),  # else glibc keeps the memory of the largest body or page for each thread
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads), "--http", "1", "--no-ws", application),
     ]
