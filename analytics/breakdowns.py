@@ -45,6 +45,10 @@ class Sets:
     sizes: Sequence[int]
     packed: Sequence[bytes]
 
+    def cut(self, first: int, last: int) -> "Sets":
+        """Those of the parts from `first` to before `last`."""
+        return Sets(self.sizes[first:last], self.packed[first:last])
+
     @cached_property
     def opened(self) -> list[BitMap]:
         return [BitMap.deserialize(one) if one else BitMap() for one in self.packed]
@@ -127,6 +131,20 @@ class Breakdown:
         """The installations of each part; empty where they are not known."""
         return self.members.bitmaps(len(self)) if self.members else ()
 
+    def cut(self, first: int, last: int) -> "Breakdown":
+        """The parts from `first` to before `last`."""
+        members = self.members and Members(sets=[(np.arange(last - first), self.stored_sets.cut(first, last))])
+        return Breakdown(self.keys[first:last], self.counts[first:last], _cut(self.durations, first, last), members)
+
+    @cached_property
+    def stored_sets(self) -> Sets:
+        """The installations of each part as they are stored: nobody where they are not known."""
+        if not self.members:
+            return Sets([0] * len(self), [b""] * len(self))
+        if not self.members.pairs and len(self.members.sets) == 1:
+            return self.members.sets[0][1]
+        return Sets([*map(len, self.sets)], [*map(_serialized, self.sets)])
+
     def histogram(self, place: int) -> tuple[Numbers, Numbers]:
         """Buckets and their runs, of one part."""
         parts, buckets, times = self.durations
@@ -185,7 +203,7 @@ def _range(keys: Numbers, name: str) -> tuple[int, int]:
     if not len(keys):
         return 0, 0
     code = BREAKDOWNS[name].code
-    first, last = np.searchsorted(keys, np.array([code << _CODE_BITS, (code + 1) << _CODE_BITS], keys.dtype))
+    first, last = np.searchsorted(keys.astype(np.int64), [code << _CODE_BITS, (code + 1) << _CODE_BITS])
     return int(first), int(last)
 
 
@@ -285,17 +303,14 @@ def packed(several: Sequence[Breakdown]) -> tuple[bytes, bytes, bytes]:
             strict=True,
         )
     ]
-    sets = [of_part for one in several for of_part in one.sets or [_NOBODY] * len(one)]
-    serialized = [_serialized(of_part) for of_part in sets]
+    sets = [packed for one in several for packed in one.stored_sets.packed]
+    sizes = [size for one in several for size in one.stored_sets.sizes]
     keys, counts = np.concatenate([one.keys for one in several]), np.concatenate([one.counts for one in several])
     return (
-        packing.pack([keys, *(np.array([*map(len, those)], np.int64) for those in (sets, serialized)), *counts.T]),
+        packing.pack([keys, *(np.array(column, np.int64) for column in (sizes, [*map(len, sets)])), *counts.T]),
         packing.pack(durations),
-        packing.pack([np.frombuffer(b"".join(serialized), np.uint8)]),
+        packing.pack([np.frombuffer(b"".join(sets), np.uint8)]),
     )
-
-
-_NOBODY = BitMap()
 
 
 def _serialized(one: BitMap) -> bytes:

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.forms import Media
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
@@ -38,15 +38,14 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     actions = None
     empty_value_display = wording.NOTHING
 
-    @property
-    def media(self) -> Media:
-        """Django's scripts are for forms, of which there is none: they weigh more than the page."""
-        return Media()
-
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Its filters only: by others one could ask for what the list does not show, letter by letter."""
         filters = {getattr(one, "parameter_name", one) for one in self.list_filter}
         return lookup.split("__", maxsplit=1)[0] in filters
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Without the scripts of forms, of which there is none: they weigh more than the page."""
+        return super().changelist_view(request, {"media": Media(), **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody."""

@@ -18,8 +18,9 @@ from django.db import connection, models, transaction
 from pyroaring import BitMap
 
 from analytics import breakdowns, combinations, runs, warehouse
+from analytics.breakdowns import nothing
 from analytics.combinations import Combinations
-from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, TOTAL
+from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, OPTION, TOTAL
 from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, LoadProgress, TouchedHour
 from analytics.runs import Runs
 
@@ -61,9 +62,10 @@ def frozen_before() -> datetime | None:
 
 
 def _some_touched() -> list[datetime]:
-    touched = list(TouchedHour.objects.order_by("hour").values_list("hour", flat=True)[: 24 * _DAYS_AT_ONCE])
-    days = sorted({_day(hour) for hour in touched})[:_DAYS_AT_ONCE]
-    return [hour for hour in touched if _day(hour) in days]
+    """Of the newest days: whoever looks at pages meanwhile looks at these."""
+    touched = list(TouchedHour.objects.order_by("-hour").values_list("hour", flat=True)[: 24 * _DAYS_AT_ONCE])
+    days = sorted({_day(hour) for hour in touched}, reverse=True)[:_DAYS_AT_ONCE]
+    return sorted(hour for hour in touched if _day(hour) in days)
 
 
 def _day(hour: datetime) -> date:
@@ -153,11 +155,13 @@ def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
     """Of a day with these runs, as they should be stored."""
     for dimension in (TOTAL, *DIMENSIONS):
         values = them.values[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
+        of_values = {name: them.breakdowns(name, values) for name in BREAKDOWNS if name != OPTION}
         for value in np.flatnonzero(np.bincount(values)).tolist():
             some = them.where(values == value)
             whole = some.breakdown(ALL)
             packed = breakdowns.packed([whole])
-            parts = breakdowns.packed([some.breakdown(name) for name in BREAKDOWNS])
+            several = [of_values[name].get(value, nothing()) for name in of_values]
+            parts = breakdowns.packed([*several, some.breakdown(OPTION)])
             counts = whole.counts[0].tolist()
             yield DayRow._make(
                 (day, dimension, value, *counts, len(whole.sets[0]), *packed, *parts, some.usage().packed())

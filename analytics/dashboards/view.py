@@ -92,6 +92,7 @@ def show(
         if state == NOTHING_IN_RANGE:
             found |= {"newest_day": freshness.newest_day, "ways_out": ways_out(asked, freshness.newest_day)}
         if state == WAITING:
+            found["counting"] = freshness.waiting_hours  # after an upgrade that has figures counted otherwise
             found["first_event"] = first_event(settings.PIPELINE_URL, now)
     if own[FRAGMENT] is not None:
         return _fresh(TemplateResponse(request, "analytics/figures.html", found))

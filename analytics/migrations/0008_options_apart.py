@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(_COMPUTE_ANEW, migrations.RunSQL.noop),
+        migrations.RunSQL(_COMPUTE_ANEW, _COMPUTE_ANEW),
         migrations.AddField(
             model_name='dailycombinations',
             name='options',

@@ -186,7 +186,8 @@ class Selection:
         values = them.columns if isinstance(them, Runs) else them.values
         chosen = np.ones(len(them), bool)
         for dimension, wanted in self._wanted.items():
-            chosen &= wanted[np.minimum(values[dimension], len(wanted) - 1)]
+            # As wide as a number may be: columns are as narrow as theirs allow.
+            chosen &= wanted[np.minimum(values[dimension], np.int64(len(wanted) - 1))]
         return them.where(chosen)
 
     @cached_property

@@ -28,7 +28,9 @@ _WHOLE = {
     429: {"throttled"},
 }
 _OF_AN_EVENT = {"missing_field", "bad_type", "bad_value", "unknown_event"}
-_HEADERS = set("allow connection content-length content-type date retry-after server transfer-encoding vary".split())
+_HEADERS = set(
+    "allow connection content-length content-type date retry-after server transfer-encoding vary x-request-id".split()
+)
 _UNREADABLE = object()
 # Parsers differ in how deep they go and how long a number may be.
 _MAY_BE_TOO_MUCH = re.compile("deep|huge_number|numbers_by_the_thousand|large")
