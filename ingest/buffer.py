@@ -196,11 +196,13 @@ def add_counts(counts: Mapping[str, int], latencies: Mapping[str, int], *, token
 def seal_due(*, max_age_ms: int | None = None) -> int:
     """Seal each batch that is due: full by rows or bytes, or its first row at least as old as `max_age_ms`.
 
-    That is BATCH_MAX_SECONDS unless it is given. Answers how many seals were made, at most 50 in a call.
+    That is BATCH_MAX_SECONDS unless it is given; then nothing is held back after a gap either (seal.lua). Answers how
+    many seals were made, at most 50 in a call.
     """
+    at_once = max_age_ms is not None
     if max_age_ms is None:
         max_age_ms = settings.BATCH_MAX_SECONDS * 1000
-    arguments = [settings.BATCH_MAX_ROWS, settings.BATCH_MAX_BYTES, max_age_ms, _SEALS_PER_CALL]
+    arguments = [settings.BATCH_MAX_ROWS, settings.BATCH_MAX_BYTES, max_age_ms, _SEALS_PER_CALL, int(at_once)]
     with _redis_errors():
         return cast(int, _script("seal")([STREAM, BUFFER, SEALS], arguments))
 
@@ -224,7 +226,10 @@ def claim(seal: Seal) -> bool:
     Correctness does not rest on it: who writes a batch that another writes, too, finds the object there.
     """
     with _redis_errors():
-        return bool(connection().set(_CLAIM + seal.first_id, "", nx=True, ex=CLAIM_SECONDS))
+        try:
+            return _take(_CLAIM + seal.first_id, CLAIM_SECONDS)
+        except redis.exceptions.OutOfMemoryError:
+            return True  # it cannot be noted, and must be written: that makes room
 
 
 def unclaim(seal: Seal) -> None:
@@ -314,7 +319,18 @@ def hazards() -> list[str]:
 def take_turn(job: str, seconds: float) -> bool:
     """Whether nobody took this job's turn in the last so many seconds: of several beats, one is heard."""
     with _redis_errors():
-        return bool(connection().set(turn_key(job), "", nx=True, px=int(seconds * 1000)))
+        return _take(turn_key(job), seconds)
+
+
+def _take(key: str, seconds: float) -> bool:
+    milliseconds = int(seconds * 1000)
+    if connection().set(key, "", nx=True, px=milliseconds):
+        return True
+    if cast(int, connection().pttl(key)) <= milliseconds:
+        return False
+    # Redis's clock was set back, and would keep it for so much longer.
+    connection().set(key, "", px=milliseconds)
+    return True
 
 
 def turn_key(job: str) -> str:

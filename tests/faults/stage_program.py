@@ -7,7 +7,6 @@ of what a start takes.
 
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 
@@ -16,10 +15,8 @@ import django
 django.setup()
 
 from analytics import load, rollups  # noqa: E402 - models need Django
-from ingest import archive, archiver, buffer  # noqa: E402
+from ingest import archive, archiver  # noqa: E402
 from tests.faults import points  # noqa: E402
-
-_HELD_MAX_S = 10.0
 
 
 def main() -> None:
@@ -48,11 +45,6 @@ def _run(job: Callable[[], None], point: str) -> int:
 
 def _archive() -> None:
     archiver.archive_due(force=True)
-    give_up_at = time.monotonic() + _HELD_MAX_S
-    # On a busy machine the look before this one may be so long ago that batches are held back (ingest/lua/seal.lua).
-    while buffer.counters()["waiting"] and time.monotonic() < give_up_at:
-        time.sleep(0.1)
-        archiver.archive_due(force=True)
 
 
 def _load() -> None:

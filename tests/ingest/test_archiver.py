@@ -50,6 +50,14 @@ def test_archive_due_writes_objects_of_a_hundred_rows_at_most() -> None:
     assert buffer.counters()["archived"] == 250
 
 
+def test_archive_due_forced_drains_all_of_it_after_a_gap(settings: Settings) -> None:
+    settings.BATCH_MAX_ROWS = 10
+    pushed = push(510)  # more batches than are sealed in one call
+    buffer.connection().hset(buffer.BUFFER, "looked_ms", buffer.now_ms() - 4000)
+    assert archiver.archive_due(force=True) == 510
+    assert sorted(archived_lines()) == sorted(pushed)
+
+
 def test_archive_due_again_changes_nothing() -> None:
     push(10)
     archiver.archive_due(force=True)

@@ -165,6 +165,12 @@ def test_a_turn_is_taken_once_in_its_time() -> None:
     assert 0 < buffer.connection().pttl(buffer.turn_key("verify")) <= 60_000
 
 
+def test_a_turn_of_a_clock_that_was_set_back_is_taken() -> None:
+    assert buffer.take_turn("loader", 3600)
+    assert buffer.take_turn("loader", 2)
+    assert not buffer.take_turn("loader", 2)
+
+
 def test_looks_are_counted_and_those_that_fail() -> None:
     with buffer.looking("loader"):
         pass

@@ -204,16 +204,35 @@ def test_a_redis_without_memory_still_drains() -> None:
     store.config_set("maxmemory", 1)
     try:
         assert buffer.seal_due(max_age_ms=0) == 1
+        assert buffer.claim(buffer.sealed()[0])
         assert buffer.release(buffer.sealed()[0]) == 1
     finally:
         store.config_set("maxmemory", before)
 
 
-def test_seal_waits_for_withdrawals_when_it_was_not_asked_for_a_while() -> None:
+def test_seal_waits_for_withdrawals_when_it_was_not_asked_for_a_while(settings: Settings) -> None:
     push()
     buffer.seal_due()
-    later = buffer.now_ms() - 4000
-    buffer.connection().hset(buffer.BUFFER, "looked_ms", later)
-    assert buffer.seal_due(max_age_ms=1) == 0
-    buffer.connection().hset(buffer.BUFFER, "held_until_ms", buffer.now_ms())
+    settings.BATCH_MAX_SECONDS = 0
+    store = buffer.connection()
+    store.hset(buffer.BUFFER, "looked_ms", buffer.now_ms() - 4000)
+    assert buffer.seal_due() == 0
+    store.hset(buffer.BUFFER, "held_until_ms", buffer.now_ms())
+    assert buffer.seal_due() == 1
+
+
+def test_seal_waits_for_withdrawals_once_where_looks_are_seldom(settings: Settings) -> None:
+    push()
+    settings.BATCH_MAX_SECONDS = 0
+    store = buffer.connection()
+    store.hset(buffer.BUFFER, "looked_ms", buffer.now_ms() - 4000)
+    assert buffer.seal_due() == 0
+    # As if that had been four seconds ago.
+    store.hset(buffer.BUFFER, mapping={"looked_ms": buffer.now_ms() - 4000, "held_until_ms": buffer.now_ms() - 2000})
+    assert buffer.seal_due() == 1
+
+
+def test_seal_waits_for_nobody_where_somebody_wants_it_now() -> None:
+    push()
+    buffer.connection().hset(buffer.BUFFER, "looked_ms", buffer.now_ms() - 4000)
     assert buffer.seal_due(max_age_ms=1) == 1
