@@ -326,7 +326,7 @@ def _take(key: str, seconds: float) -> bool:
     milliseconds = int(seconds * 1000)
     if connection().set(key, "", nx=True, px=milliseconds):
         return True
-    if cast(int, connection().pttl(key)) <= milliseconds:
+    if connection().pttl(key) <= milliseconds:
         return False
     # Redis's clock was set back, and would keep it for so much longer.
     connection().set(key, "", px=milliseconds)

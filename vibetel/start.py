@@ -58,7 +58,8 @@ def _wsgi_server(application: str, port: int, host: str, workers: int, threads: 
     # A request whose body never ends holds a thread until its sender hangs up. In production a proxy in front reads
     # bodies to their end before it passes them on.
     return [
-        *("env", "MALLOC_ARENA_MAX=2"),  # else glibc keeps the memory of the largest body or page for each thread
+        # Else glibc keeps the memory of the largest body or page for each thread, and for good.
+        *("env", "MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=131072", "MALLOC_TRIM_THRESHOLD_=131072"),
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads), "--http", "1", "--no-ws", application),
     ]

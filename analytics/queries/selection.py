@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from django.db.models import Q
@@ -81,9 +81,9 @@ class Selection:
         """Read these days, all at once, from a first to a last inclusive: they will be asked for by nothing (ALL)."""
         days = [day for first, last in spans for day in _days(first, last + timedelta(days=1))]
         if len(self._numbers) > 1:
-            self._combined(_COMBINED).read_ahead(days)
+            self._combined(_COMBINED, days)
         else:
-            self._stored(_WHOLE).read_ahead(days)
+            self._stored(_WHOLE, days)
 
     def breakdown(self, by: str, start: datetime, until: datetime, *, counts_only: bool = False) -> Breakdown:
         """The runs from `start` to before `until`, both on the hour; perhaps without durations and installations."""
@@ -121,26 +121,30 @@ class Selection:
         self, by: str, first: date, until: date, *, counts_only: bool = False
     ) -> Iterator[tuple[date, Breakdown]]:
         """Breakdowns to be merged, with their days."""
+        days = _days(first, until)
         if len(self._numbers) > 1:
-            for day, them in self._combined(_COMBINED_OPTIONS if by == OPTION else _COMBINED).between(first, until):
-                if len(them):
-                    yield day, them.whole if by == ALL else them.breakdown(by, counts_only=counts_only)
+            combined = self._combined(_COMBINED_OPTIONS if by == OPTION else _COMBINED, days)
+            for day in days:
+                for them in combined[day]:
+                    if len(them):
+                        yield day, them.whole if by == ALL else them.breakdown(by, counts_only=counts_only)
             return
-        parts = self._stored(_PARTS)
-        if by == ALL:
-            days = self._stored(_WHOLE)
-        else:
-            days = self._stored(_PART_COUNTS) if counts_only and not parts.has(first, until) else parts
-        for day, stored in days.between(first, until):
-            yield day, stored.by(by)
+        names: Sequence[str] = _WHOLE if by == ALL else _PARTS
+        if counts_only and by != ALL and not self._of_days.get(_PARTS, {}).keys() >= set(days):
+            names = _PART_COUNTS
+        stored = self._stored(names, days)
+        for day in days:
+            for one in stored[day]:
+                yield day, one.by(by)
 
-    def _stored(self, names: Sequence[str]) -> "_Days[Stored]":
-        """What was read of the rollups by one value, or of all runs."""
-        return self._of_days.setdefault(names, _Days(partial(self._read_stored, names)))
+    def _stored(self, names: Sequence[str], days: Sequence[date]) -> Mapping[date, Sequence[Stored]]:
+        """What these days at least have in the rollups by one value, or of all runs; read once."""
+        return _filled(self._of_days.setdefault(names, {}), days, partial(self._read_stored, names))
 
-    def _combined(self, names: Sequence[str]) -> "_Days[Combinations]":
-        """What was read of combinations."""
-        return self._of_combinations.setdefault(names, _Days(lambda days: self._read_combined(names, Q(day__in=days))))
+    def _combined(self, names: Sequence[str], days: Sequence[date]) -> Mapping[date, Sequence[Combinations]]:
+        """What these days at least have in combinations; read once."""
+        found = self._of_combinations.setdefault(names, {})
+        return _filled(found, days, lambda missing: self._read_combined(names, Q(day__in=missing)))
 
     def _read_stored(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Stored]]:
         rows = DailyRollup.objects.filter(self._stored_under(), day__in=days).values_list("day", *names)
@@ -152,11 +156,11 @@ class Selection:
             yield day, self._chosen(combinations.unpacked(**dict(zip(names, packed, strict=True))))
 
     @cached_property
-    def _of_days(self) -> "dict[Sequence[str], _Days[Stored]]":
+    def _of_days(self) -> dict[Sequence[str], dict[date, list[Stored]]]:
         return {}
 
     @cached_property
-    def _of_combinations(self) -> "dict[Sequence[str], _Days[Combinations]]":
+    def _of_combinations(self) -> dict[Sequence[str], dict[date, list[Combinations]]]:
         return {}
 
     @cached_property
@@ -219,32 +223,19 @@ class Selection:
         }
 
 
-@dataclass(frozen=True)
-class _Days(Generic[_Kept]):
-    """What was read of which days, and how others are read."""
-
-    read: Callable[[Sequence[date]], Iterable[tuple[date, _Kept]]]
-    found: dict[date, list[_Kept]] = field(default_factory=dict)
-
-    def between(self, first: date, until: date) -> Iterator[tuple[date, _Kept]]:
-        """From `first` to before `until`."""
-        days = _days(first, until)
-        self.read_ahead(days)
-        for day in days:
-            for one in self.found[day]:
-                yield day, one
-
-    def has(self, first: date, until: date) -> bool:
-        """Whether these days were read, up to before `until`."""
-        return self.found.keys() >= set(_days(first, until))
-
-    def read_ahead(self, days: Sequence[date]) -> None:
-        """Those that were not read."""
-        missing = [day for day in days if day not in self.found]
-        if missing:
-            self.found.update((day, []) for day in missing)
-            for day, one in self.read(missing):
-                self.found[day].append(one)
+def _filled(
+    found: dict[date, list[_Kept]],
+    days: Sequence[date],
+    read: Callable[[Sequence[date]], Iterable[tuple[date, _Kept]]],
+) -> dict[date, list[_Kept]]:
+    """What was read of days, with these among them."""
+    # How days are read is not kept with them: it knows the selection, and what knows itself is freed late.
+    missing = [day for day in days if day not in found]
+    if missing:
+        found.update((day, []) for day in missing)
+        for day, one in read(missing):
+            found[day].append(one)
+    return found
 
 
 def _numbered(wanted: Mapping[str, AbstractSet[str]]) -> dict[tuple[str, str], int]:
