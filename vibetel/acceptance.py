@@ -187,7 +187,7 @@ def _archiver_reads(archiver: _Key) -> Finding:
 def _elsewhere(archiver: _Key, loader: _Key, item: batches.ArchiveObject, other: str) -> Iterator[Finding]:
     name = other or f"{archiver.bucket}-not-there"
     for key, whose in ((archiver, "the archiver's key"), (loader, "the loader's key")):
-        put = key.put(item.body, item.metadata, bucket=name)
+        put = key.put(item.body, item.metadata, bucket=name, IfNoneMatch="*")  # what is there is somebody's
         if put.status == 200:
             key.delete(bucket=name)
         answers = [put, key.get(bucket=name), key.list_after("", bucket=name)]

@@ -40,6 +40,9 @@ class Plain(logging.Formatter):
 class JSON(Plain):
     """The same as one JSON object: time, level, logger, message, the fields, and `exception`, a traceback."""
 
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        super().__init__(json.dumps(one, ensure_ascii=False)[1:-1] for one in secrets)  # as they stand in a string
+
     def line(self, record: logging.LogRecord) -> str:
         """What `format` masks."""
         shown: dict[str, Any] = {

@@ -32,9 +32,10 @@ class Seen:
 
 @dataclass
 class Front:
-    """A running Caddy before a server that says yes: its port for events, and what it passed on."""
+    """A running Caddy before a server that says yes: its ports for events and dashboards, and what it passed on."""
 
     port: int
+    portal_port: int
     seen: Seen
 
     def ask(self, method: str, body: Any = None, **headers: str) -> int:
@@ -56,7 +57,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
     ports = {name: int(port) for name, port in free_ports(["portal", "events"]).items()}
     with _portal(seen) as upstream:
         place = upstream.server_address[1]
-        text = CADDYFILE.read_text().replace("127.0.0.1:8001", f"127.0.0.1:{place}")
+        text = re.sub("127.0.0.1:800[01]", f"127.0.0.1:{place}", CADDYFILE.read_text())
         (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n}\n" + text)
         process = subprocess.Popen(
             [caddy, "run", "--config", tmp_path / "Caddyfile", "--adapter", "caddyfile"],
@@ -69,8 +70,8 @@ def front(tmp_path: Path) -> Iterator[Front]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            until(lambda: _listens(ports["events"]))
-            yield Front(ports["events"], seen)
+            until(lambda: _listens(ports["events"]) and _listens(ports["portal"]))
+            yield Front(ports["events"], ports["portal"], seen)
         finally:
             process.terminate()
             process.wait(20)
@@ -123,8 +124,9 @@ def test_a_chunked_body_stays_one(front: Front) -> None:
     assert front.seen.headers[0]["Transfer-Encoding"] == "chunked"
 
 
-def test_a_body_that_does_not_end_does_not_reach_the_portal(front: Front) -> None:
-    with socket.create_connection(("127.0.0.1", front.port)) as slow:
+@pytest.mark.parametrize("name", ["port", "portal_port"])
+def test_a_body_that_does_not_end_does_not_reach_the_portal(front: Front, name: str) -> None:
+    with socket.create_connection(("127.0.0.1", getattr(front, name))) as slow:
         slow.sendall(b"POST /api/pipeline HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
         assert front.ask("POST", b"{}") == 202  # meanwhile another is served
         time.sleep(0.2)

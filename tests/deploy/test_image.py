@@ -29,6 +29,25 @@ def test_compose_has_every_program_and_one_that_migrates() -> None:
         assert PORTAL[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
+def test_compose_builds_the_image_once_and_never_pulls_it() -> None:
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
+    assert {service["pull_policy"] for service in PORTAL.values()} == {"never"}
+
+
+@pytest.mark.parametrize("name", PORTAL)
+def test_compose_lets_every_program_read_further_settings(name: str) -> None:
+    assert PORTAL[name]["env_file"] == [{"path": "settings.env", "required": False}]
+
+
+def test_compose_bounds_every_log() -> None:
+    assert all(service["logging"]["options"].keys() == {"max-size", "max-file"} for service in SERVICES.values())
+
+
+def test_git_ignores_files_with_secrets() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {".env", "settings.env", "archive.env", "*.dump"} <= set(ignored)
+
+
 @pytest.mark.parametrize("name", PORTAL)
 def test_compose_gives_variables_that_settings_read(name: str) -> None:
     given = PORTAL[name]["environment"]

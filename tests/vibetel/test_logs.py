@@ -50,6 +50,12 @@ def test_no_secret_is_shown_wherever_it_stands(form: type[Plain]) -> None:
     assert "RuntimeError" in line
 
 
+def test_json_masks_a_secret_that_it_writes_with_backslashes() -> None:
+    secret = 'correct"horse\\battery'
+    line = json.loads(JSON([secret]).format(record(f"message {secret}", field=secret)))
+    assert (line["message"], line["field"]) == (f"message {MASK}", MASK)
+
+
 def test_what_is_too_short_to_be_a_secret_is_shown() -> None:
     assert Plain(["a", ""]).format(record("archived")).endswith("INFO ingest.archiver archived")
 
