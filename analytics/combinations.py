@@ -116,8 +116,8 @@ class Combinations:
             self._members(part, len(keys)) if sets else None,
         )
 
-    def breakdowns(self, name: str, of: Numbers) -> "dict[int, Breakdown]":
-        """The breakdown of those that have each number in a column, by number: all at once takes half the time.
+    def by_number(self, name: str, of: Numbers) -> dict[int, Breakdown]:
+        """Told apart by one of BREAKDOWNS, for each number in a column: all at once takes less than one by one.
 
         As they are to be stored. A number of which no run has a part is left out.
         """

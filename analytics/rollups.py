@@ -155,7 +155,7 @@ def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
     """Of a day with these runs, as they should be stored."""
     for dimension in (TOTAL, *DIMENSIONS):
         values = them.values[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
-        of_values = {name: them.breakdowns(name, values) for name in BREAKDOWNS if name != OPTION}
+        of_values = {name: them.by_number(name, values) for name in BREAKDOWNS if name != OPTION}
         for value in np.flatnonzero(np.bincount(values)).tolist():
             some = them.where(values == value)
             whole = some.breakdown(ALL)
