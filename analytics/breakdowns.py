@@ -83,6 +83,11 @@ class Members:
                 some.append(bitmap(ids))
         return [some[0] if len(some) == 1 else BitMap.union(BitMap(), *some) for some in several]
 
+    def pairs_stored(self, count: int) -> Sets:
+        """The installations of each of so many parts, as they are stored; of pairs alone."""
+        several = self._of_pairs(count)
+        return Sets([*map(len, several)], [_serialized(bitmap(ids)) if len(ids) else b"" for ids in several])
+
     def _of_pairs(self, count: int) -> list[Numbers]:
         """The distinct installations of each part, in order."""
         most = max(int(ids.max(initial=0)) for _, ids in self.pairs) + 1
@@ -143,6 +148,8 @@ class Breakdown:
             return Sets([0] * len(self), [b""] * len(self))
         if not self.members.pairs and len(self.members.sets) == 1:
             return self.members.sets[0][1]
+        if not self.members.sets:
+            return self.members.pairs_stored(len(self))
         return Sets([*map(len, self.sets)], [*map(_serialized, self.sets)])
 
     def histogram(self, place: int) -> tuple[Numbers, Numbers]:

@@ -10,14 +10,13 @@ runs took and whose they were; so what is asked of some values of several dimens
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
 from analytics import breakdowns, packing
 from analytics.breakdowns import COUNTS, Breakdown, Durations, Members
 from analytics.dimensions import ALL, KEPT, NUMBERED, OPTION
-from analytics.packing import Numbers, starts
+from analytics.packing import Numbers, numbered, starts
 from analytics.runs import Runs
 from analytics.usage import Usage
 
@@ -25,7 +24,6 @@ VALUES = (*NUMBERED, "failed")
 _TOKENS = COUNTS[3:]
 _COUNTED = ("runs", "placeholder_runs", *_TOKENS)
 _LOW = 0xFFFFFFFF
-_CELLS_MAX = 1 << 20  # a flag for each key that may be takes a tenth of the time that sorting takes
 
 
 @dataclass(frozen=True)
@@ -103,55 +101,40 @@ class Combinations:
     def breakdown(self, name: str, *, counts_only: bool = False) -> Breakdown:
         """Told apart by one of BREAKDOWNS, or by nothing (ALL); perhaps without durations and installations."""
         if name == OPTION:
-            return self._by_option()
-        return self._told_apart(name, *self._with_values(name), counts_only=counts_only)
+            _, options = self.by_option(np.zeros(len(self), np.int64))
+            return options
+        return self._told_apart(name, *self.with_values(name), counts_only=counts_only)
 
     def _told_apart(self, name: str, keys: Numbers, part: Numbers, *, counts_only: bool = False) -> Breakdown:
         """`part` is the place of each combination among the keys; where that is beyond them, it has none."""
         durations, sets = KEPT[name].durations and not counts_only, KEPT[name].sets and not counts_only
         return Breakdown(
             keys,
-            _counts(self._counted, part, len(keys)),
+            counts_of(self.counted, part, len(keys)),
             self._histograms(part, len(keys)) if durations else breakdowns.no_durations(),
             self._members(part, len(keys)) if sets else None,
         )
 
-    def by_number(self, name: str, of: Numbers) -> dict[int, Breakdown]:
-        """Told apart by one of BREAKDOWNS, for each number in a column: all at once takes less than one by one.
-
-        As they are to be stored. A number of which no run has a part is left out.
-        """
-        keys, part = self._with_values(name)
-        there = part < len(keys)
-        cells, place = _numbered(of.astype(np.int64)[there] * max(len(keys), 1) + part[there])
-        parts = np.full(len(self), len(cells))
-        parts[there] = place
-        number, at = np.divmod(cells, max(len(keys), 1))
-        them = self._told_apart(name, keys[at], parts)
-        bounds = starts(number).tolist()
-        return {int(number[first]): them.cut(first, last) for first, last in pairwise([*bounds, len(cells)])}
-
-    def usage(self) -> Usage:
-        """Who ran which version how often."""
-        places, installations, runs, log_durations = (
-            *(self.users.places, self.users.installations),
-            *(self.users.runs, self.users.log_durations),
-        )
+    def usage(self, told_apart: Numbers | None = None) -> Usage:
+        """Who ran which version how often; or, instead of versions, which number of a column."""
+        places, installations = self.users.places, self.users.installations
+        runs, log_durations = self.users.runs, self.users.log_durations
         assert runs is not None
         assert log_durations is not None
+        numbers = self.values["version"] if told_apart is None else told_apart
         failures = runs * self.values["failed"][places]
-        return Usage(self.values["version"][places], installations, runs, failures, log_durations).added_up()
+        return Usage(numbers[places], installations, runs, failures, log_durations).added_up()
 
     @cached_property
-    def _counted(self) -> list[Numbers]:
+    def counted(self) -> list[Numbers]:
+        """A column for each of COUNTS, as bincount takes it."""
         return _in_order(self.counts, self.values["failed"])
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
         places, buckets, times = self.durations
-        width = int(buckets.max(initial=0)) + 1
-        found = np.bincount(part[places] * width + buckets, times, count * width)[: count * width]
-        cells = np.flatnonzero(found)
-        return cells // width, cells % width, found[cells].astype(np.int64)
+        parts = part[places]
+        there = parts < count
+        return histograms(parts[there], buckets[there], times[there])
 
     def _members(self, part: Numbers, count: int) -> Members:
         parts, ids = part.astype(np.uint32)[self.users.places], self.users.installations
@@ -160,29 +143,38 @@ class Combinations:
             parts, ids = parts[there], ids[there]
         return Members(pairs=[(parts, ids)])
 
-    def _with_values(self, name: str) -> tuple[Numbers, Numbers]:
-        """The keys there are, in order, and each combination's place among them."""
+    def with_values(self, name: str) -> tuple[Numbers, Numbers]:
+        """The keys there are, in order, and each combination's place among them; beyond them, where it has none."""
         cells, width, there = np.zeros(len(self), np.int64), 1, np.ones(len(self), bool)
         for column in KEPT[name].columns:
             numbers = self.values[column]
             width = int(numbers.max(initial=0)) + 1
             cells = cells * width + numbers
             there &= numbers > 0
-        found, place = _numbered(cells[there])
+        found, place = numbered(cells[there])
         part = np.full(len(self), len(found))
         part[there] = place
         return breakdowns.keys(name, found // width, found % width), part
 
-    def _by_option(self) -> Breakdown:
-        """A run may have several: it counts for each of them."""
-        used, part = _numbered(self.options.options.astype(np.int64))
-        failed = self.values["failed"][self.options.places]
-        counts = _counts(_in_order(self.options.counts, failed), part, len(used))
-        bits = [bit for bit in range(int(used.max(initial=0)).bit_length()) if (used >> bit & 1).any()]
-        of_each = [counts[(used >> bit & 1).astype(bool)].sum(axis=0) for bit in bits]
-        numbers = np.array(bits, np.int64) + 1
-        keys = breakdowns.keys(OPTION, 0 * numbers, numbers)
-        return Breakdown(keys, np.array(of_each, np.int64).reshape(-1, len(COUNTS)), breakdowns.no_durations(), None)
+    def by_option(self, told_apart: Numbers) -> tuple[Numbers, Breakdown]:
+        """The options used with each number of a column, and which number that is.
+
+        A run may have several, and counts for each.
+        """
+        places = self.options.places
+        columns = _in_order(self.options.counts, self.values["failed"][places])
+        used, which = numbered(self.options.options.astype(np.int64))
+        # What several runs have alike is taken apart once.
+        found, part = numbered(told_apart[places] * len(used) + which)
+        counts = counts_of(columns, part, len(found))
+        number, which = np.divmod(found, max(len(used), 1))
+        bits = np.arange(int(used.max(initial=0)).bit_length())
+        at, bit = np.nonzero(used[which, np.newaxis] >> bits & 1)
+        found, part = numbered(number[at] * len(bits) + bit)
+        number, bit = np.divmod(found, max(len(bits), 1))
+        of_each = counts_of([column[at] for column in counts.T], part, len(found))
+        keys = breakdowns.keys(OPTION, 0 * bit, bit + 1)
+        return number, Breakdown(keys, of_each, breakdowns.no_durations(), None)
 
     # -- As stored ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +296,14 @@ def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
     return [found[name].astype(np.float64) for name in COUNTS]
 
 
-def _counts(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
+def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
+    """How long runs took: each bucket of each part once, in order."""
+    width = int(buckets.max(initial=0)) + 1
+    cells, place = numbered(parts * width + buckets)
+    return cells // width, cells % width, np.bincount(place, times, len(cells)).astype(np.int64)
+
+
+def counts_of(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
     """A row for each of so many parts: `part` is the place of each; where that is beyond them, it has none."""
     counts = np.zeros((count, len(COUNTS)), np.int64)
     for place, column in enumerate(columns):
@@ -322,15 +321,3 @@ def _sums(places: Numbers, numbers: Numbers, amounts: Numbers) -> tuple[Numbers,
 
 def _reduced(column: Numbers, bounds: Numbers) -> Numbers:
     return np.add.reduceat(column, bounds, dtype=np.int64) if len(bounds) else np.zeros(0, np.int64)
-
-
-def _numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
-    """Those there are, in order, and the place of each among them."""
-    most = int(cells.max(initial=0)) + 1
-    if most > _CELLS_MAX:
-        in_order = np.sort(cells)
-        found = in_order[starts(in_order)]
-        return found, np.searchsorted(found, cells)
-    there = np.zeros(most, bool)
-    there[cells] = True
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[cells]

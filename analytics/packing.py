@@ -17,6 +17,7 @@ Numbers = NDArray[Any]
 
 _WIDTHS_BYTES = (1, 2, 4, 8)
 _LEVEL = 1
+_CELLS_MAX = 1 << 20  # a flag for each number that may be takes a tenth of the time that sorting takes
 
 
 def pack(columns: Sequence[Numbers]) -> bytes:
@@ -61,6 +62,21 @@ def starts(keys: Numbers) -> Numbers:
     new[:1] = True
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return np.flatnonzero(new)
+
+
+def numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
+    """Those there are, in order, and the place of each among them. Numbers of 0 and more."""
+    most = int(cells.max(initial=0)) + 1
+    if most > _CELLS_MAX:
+        in_order = np.sort(cells)
+        found = in_order[starts(in_order)]
+        return found, np.searchsorted(found, cells)
+    there = np.zeros(most, bool)
+    there[cells] = True
+    found = np.flatnonzero(there)
+    place = np.empty(most, np.int32)  # nobody asks for that of others
+    place[found] = np.arange(len(found))
+    return found, place[cells]
 
 
 def _columns(raw: bytes) -> Iterator[Numbers]:

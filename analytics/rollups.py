@@ -10,6 +10,8 @@ only their days are computed anew.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -18,16 +20,16 @@ from django.db import connection, models, transaction
 from pyroaring import BitMap
 
 from analytics import breakdowns, combinations, runs, warehouse
-from analytics.breakdowns import nothing
+from analytics.by_value import ByValue
 from analytics.combinations import Combinations
-from analytics.dimensions import ALL, BREAKDOWNS, DIMENSIONS, OPTION, TOTAL
+from analytics.dimensions import DIMENSIONS, TOTAL
 from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, LoadProgress, TouchedHour
 from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
 
 # A transaction's share. Loaders wait for it.
-_DAYS_AT_ONCE = 7
+_DAYS_AT_ONCE = 28
 
 
 def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours: None) -> int:
@@ -76,29 +78,57 @@ def _recompute(touched: Sequence[datetime], recomputed: Sequence[datetime]) -> N
     """Replace the rows of the touched hours' days, and those of hours to recompute. With the warehouse locked."""
     came: dict[date, BitMap] = {}
     left = BitMap()
-    for day in sorted({_day(hour) for hour in touched}):
-        before = _seen_on(day)
-        after = _recompute_day(day, [hour for hour in recomputed if _day(hour) == day])
-        came[day] = after - before
-        left |= before - after
+    for made in _made(touched, recomputed):
+        before = _seen_on(made.day)
+        HourlyRollup.objects.filter(hour__in=made.hours).delete()
+        _copy(HourlyRollup, made.hour_rows)
+        _replace_day(made.day, made.rows, made.of_combinations)
+        came[made.day] = made.installations - before
+        left |= before - made.installations
     _note_days(came)
     if left:  # an earlier copy of an event came, with another time: who else knows
         _look_again(left)
 
 
-def _recompute_day(day: date, hours: Sequence[datetime]) -> BitMap:
-    """A day is recomputed whole, however many of its hours were touched. Answers who had a run."""
-    start = datetime.combine(day, time(), UTC)
-    others = [
-        them for them in runs.stored(start, start + timedelta(days=1)) if runs.moment(int(them["hour"][0])) not in hours
-    ]
-    new = runs.of_events(hours)
-    HourlyRollup.objects.filter(hour__in=hours).delete()
-    _copy(HourlyRollup, hour_rows(new))
-    of_day = runs.together([*others, new])
-    them = combinations.of(of_day)
-    _replace_day(day, day_rows(day, them), combinations_row(day, them))
-    return BitMap(them.users.installations)
+@dataclass(frozen=True)
+class _Made:
+    """A day's rows as they should be, those of some of its hours, and who had a run."""
+
+    day: date
+    hours: Sequence[datetime]
+    hour_rows: Sequence["HourRow"]
+    rows: Sequence["DayRow"]
+    of_combinations: "CombinationsRow | None"
+    installations: BitMap
+
+
+def _made(touched: Sequence[datetime], recomputed: Sequence[datetime]) -> Iterator[_Made]:
+    """Each touched day, which is made whole, however many of its hours were touched."""
+    with ThreadPoolExecutor(1) as beside:
+        coming: Future[_Made] | None = None
+        for day in sorted({_day(hour) for hour in touched}):
+            hours = [hour for hour in recomputed if _day(hour) == day]
+            # Postgres reads and writes these while the rows of another are made.
+            start = datetime.combine(day, time(), UTC)
+            others = [
+                them
+                for them in runs.stored(start, start + timedelta(days=1))
+                if runs.moment(int(them["hour"][0])) not in hours
+            ]
+            ready, coming = coming, beside.submit(_make, day, hours, others, runs.of_events(hours))
+            if ready:
+                yield ready.result()
+        if coming:
+            yield coming.result()
+
+
+def _make(day: date, hours: Sequence[datetime], others: Sequence[Runs], new: Runs) -> _Made:
+    """In a thread of its own: no database here."""
+    them = combinations.of(runs.together([*others, new]))
+    return _Made(
+        *(day, hours, list(hour_rows(new)), list(day_rows(day, them)), combinations_row(day, them)),
+        BitMap(them.users.installations),
+    )
 
 
 # -- Rows -------------------------------------------------------------------------------------------------------------
@@ -153,19 +183,14 @@ def hour_rows(them: Runs) -> Iterator[HourRow]:
 
 def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
     """Of a day with these runs, as they should be stored."""
+    by_value = ByValue(them)
     for dimension in (TOTAL, *DIMENSIONS):
         values = them.values[dimension] if dimension != TOTAL else np.zeros(len(them), np.uint8)
-        of_values = {name: them.by_number(name, values) for name in BREAKDOWNS if name != OPTION}
-        for value in np.flatnonzero(np.bincount(values)).tolist():
-            some = them.where(values == value)
-            whole = some.breakdown(ALL)
-            packed = breakdowns.packed([whole])
-            several = [of_values[name].get(value, nothing()) for name in of_values]
-            parts = breakdowns.packed([*several, some.breakdown(OPTION)])
+        for value, of_value in by_value.of(values):
+            whole = of_value.whole
             counts = whole.counts[0].tolist()
-            yield DayRow._make(
-                (day, dimension, value, *counts, len(whole.sets[0]), *packed, *parts, some.usage().packed())
-            )
+            packed = (*breakdowns.packed([whole]), *breakdowns.packed(of_value.parts), of_value.usage.packed())
+            yield DayRow(day, dimension, value, *counts, whole.sizes[0], *packed)
 
 
 def combinations_row(day: date, them: Combinations) -> CombinationsRow | None:
