@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analytics import breakdowns, combinations
+from analytics import breakdowns, combinations, usage
 from analytics.breakdowns import Breakdown, Members
 from analytics.combinations import Combinations
 from analytics.dimensions import KEPT, OPTION
@@ -38,10 +38,10 @@ class ByValue:
     def of(self, numbers: Numbers) -> Iterator[tuple[int, OfValue]]:
         """For each number of a column, in order, the runs that have it."""
         numbers = numbers.astype(np.int64)  # for sums that one of a byte would not hold
-        options, usage = dict(_cut(*self._them.by_option(numbers))), dict(self._usage(numbers))
+        options, by_whom = dict(_cut(*self._them.by_option(numbers))), dict(self._usage(numbers))
         for number, them in _cut(*self._told_apart(numbers)):
             parts = them.cut(1, len(them)), options.get(number, breakdowns.nothing())
-            yield number, OfValue(them.cut(0, 1), parts, usage[number])
+            yield number, OfValue(them.cut(0, 1), parts, by_whom.get(number, usage.nobody()))
 
     def _told_apart(self, numbers: Numbers) -> tuple[Numbers, Breakdown]:
         """All parts of all numbers; and whose each is."""

@@ -327,15 +327,6 @@ _PICK_FIRST_COPIES = """
     FROM staging JOIN analytics_loadedobject o ON o.id = source_object_id
     ORDER BY event_id, received_at, o.name, source_line
 """
-_REMOVE_LATER_COPIES = """
-    WITH removed AS (
-        DELETE FROM analytics_event e USING first_copy f, analytics_loadedobject o
-        WHERE e.event_id = f.event_id AND o.id = e.source_object_id
-          AND (f.received_at, f.source_name, f.source_line) < (e.received_at, o.name, e.source_line)
-        RETURNING e.occurred_at, e.source_object_id
-    )
-    SELECT date_trunc('hour', occurred_at, 'UTC'), source_object_id, count(*) FROM removed GROUP BY 1, 2
-"""
 _ADD_NEW_EVENTS = f"""
     WITH added AS (
         INSERT INTO analytics_event ({_SHARED}, installation_id, placeholder)
@@ -346,6 +337,15 @@ _ADD_NEW_EVENTS = f"""
         RETURNING occurred_at, source_object_id
     )
     SELECT date_trunc('hour', occurred_at, 'UTC'), source_object_id, count(*) FROM added GROUP BY 1, 2
+"""
+_REMOVE_LATER_COPIES = """
+    WITH removed AS (
+        DELETE FROM analytics_event e USING first_copy f, analytics_loadedobject o
+        WHERE e.event_id = f.event_id AND o.id = e.source_object_id
+          AND (f.received_at, f.source_name, f.source_line) < (e.received_at, o.name, e.source_line)
+        RETURNING e.occurred_at, e.source_object_id
+    )
+    SELECT date_trunc('hour', occurred_at, 'UTC'), source_object_id, count(*) FROM removed GROUP BY 1, 2
 """
 _COUNT = """
     UPDATE analytics_loadedobject o
@@ -370,10 +370,15 @@ def write(rows: Sequence[Row]) -> int:
                 copy.write_row(row)
         cursor.execute(_ADD_INSTALLATIONS)
         cursor.execute(_PICK_FIRST_COPIES)
-        cursor.execute(_REMOVE_LATER_COPIES)
-        removed: list[_Counted] = cursor.fetchall()
+        first_copies = cursor.rowcount
         cursor.execute(_ADD_NEW_EVENTS)
         added: list[_Counted] = cursor.fetchall()
+        removed: list[_Counted] = []
+        if sum(count for *_, count in added) < first_copies:  # of some, another copy is there: this one may be earlier
+            cursor.execute(_REMOVE_LATER_COPIES)
+            removed = cursor.fetchall()
+            cursor.execute(_ADD_NEW_EVENTS)
+            added += cursor.fetchall()
         cursor.execute("DROP TABLE staging, first_copy")
         staged = Counter(row[lines.SOURCE_AT] for row in rows)
         loaded = _by_source(added)

@@ -190,7 +190,7 @@ def day_rows(day: date, them: Combinations) -> Iterator[DayRow]:
             whole = of_value.whole
             counts = whole.counts[0].tolist()
             packed = (*breakdowns.packed([whole]), *breakdowns.packed(of_value.parts), of_value.usage.packed())
-            yield DayRow(day, dimension, value, *counts, whole.sizes[0], *packed)
+            yield DayRow._make((day, dimension, value, *counts, whole.sizes[0], *packed))
 
 
 def combinations_row(day: date, them: Combinations) -> CombinationsRow | None:

@@ -62,5 +62,10 @@ def together(several: Iterable[Usage]) -> Usage:
     """All of them added up."""
     them = [one.columns() for one in several]
     if not them:
-        return Usage(*[np.zeros(0, np.int64)] * 5)
+        return nobody()
     return Usage(*map(np.concatenate, zip(*them, strict=True))).added_up()
+
+
+def nobody() -> Usage:
+    """Of no installations."""
+    return Usage(*[np.zeros(0, np.int64)] * 5)
