@@ -91,9 +91,9 @@ class Members:
     def _of_pairs(self, count: int) -> list[Numbers]:
         """The distinct installations of each part, in order."""
         most = max(int(ids.max(initial=0)) for _, ids in self.pairs) + 1
-        cells = [ids if count == 1 else parts * np.int64(most) + ids for parts, ids in self.pairs]
-        if count * most > min(_FLAGS_MAX_COUNT, _FLAGS_A_PAIR * sum(map(len, cells))):
-            every = np.sort(np.concatenate(cells))
+        cells = (ids if count == 1 else parts * np.int64(most) + ids for parts, ids in self.pairs)
+        if count * most > min(_FLAGS_MAX_COUNT, _FLAGS_A_PAIR * sum(len(ids) for _, ids in self.pairs)):
+            every = np.sort(np.concatenate([*cells]))
             found = every[starts(every)]
         else:
             flags = np.zeros(count * most, bool)
@@ -226,7 +226,7 @@ def merged(several: Sequence[Breakdown]) -> Breakdown:
     order = np.argsort(every)
     bounds = starts(every[order])
     counts = np.add.reduceat(np.concatenate([one.counts for one in several])[order], bounds, axis=0)
-    place = np.empty(len(every), np.uint32)  # of each part among the merged ones
+    place = np.empty(len(every), np.min_scalar_type(len(bounds)))  # of each part among the merged ones
     place[order] = np.repeat(np.arange(len(bounds)), np.diff(np.append(bounds, len(every))))
     places = np.split(place, np.cumsum([len(one) for one in several])[:-1])
     return Breakdown(every[order][bounds], counts, _merged_durations(several, places), _merged_members(several, places))

@@ -137,7 +137,7 @@ class Combinations:
         return histograms(parts[there], buckets[there], times[there])
 
     def _members(self, part: Numbers, count: int) -> Members:
-        parts, ids = part.astype(np.uint32)[self.users.places], self.users.installations
+        parts, ids = part.astype(np.min_scalar_type(count))[self.users.places], self.users.installations
         if len(part) and part.max() >= count:
             there = parts < count
             parts, ids = parts[there], ids[there]
@@ -204,7 +204,7 @@ def unpacked(
 ) -> Combinations:
     """What was packed, as far as it was read."""
     timed, used, *columns = packing.unpack(counts)
-    every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))  # many days' stand side by side
+    every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))
     buckets, times = (None, None) if durations is None else packing.unpack(durations)
     return Combinations(
         dict(zip(VALUES, columns, strict=False)),
@@ -218,7 +218,9 @@ def unpacked(
 def _users(every: Numbers, used: Numbers, installations: bytes, usage: bytes | None) -> Users:
     [steps] = packing.unpack(installations)
     runs, log_durations = (None, None) if usage is None else packing.unpack(usage)
-    return Users(np.repeat(every, used), packing.from_steps(used, steps).astype(np.uint32), runs, log_durations)
+    found = packing.from_steps(used, steps)
+    as_narrow = found.astype(np.min_scalar_type(int(found.max(initial=0))))  # many days' stand side by side
+    return Users(np.repeat(every, used), as_narrow, runs, log_durations)
 
 
 def _options(packed: bytes) -> Options:
