@@ -49,6 +49,7 @@ _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel")
 
 def _worker(queue: str, threads: int) -> list[str]:
     return [
+        *("env", "MALLOC_ARENA_MAX=2"),  # else glibc keeps the memory of the largest batch for each thread
         *(*_CELERY, "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
         *("--pool", "threads", "--concurrency", str(threads), "--without-mingle", "--without-gossip"),
     ]

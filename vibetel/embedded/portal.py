@@ -1,7 +1,9 @@
 """Portal: the whole of it on one machine, as one supervised tree: servers, then web, ingest, archiver, loader and beat.
 
-In: the data folder, the ports, the process environment. Out: lines to `say`, until a signal ends it.
-Fails: PortTaken, AlreadyRunning, StartFailed, AddressesDamaged. Next: the URL it prints
+In: as arguments the data folder, two ports and the commands to run then; the process environment. Out: lines, until a
+signal ends it. Fails: exit status 1, and why. Next: the URL it prints
+
+`manage.py up` becomes this program.
 
 It never asks the servers itself: ports may have been replaced after this process read its settings. What asks them
 is a new process.
@@ -14,15 +16,15 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from vibetel import start
 from vibetel.embedded import servers
-from vibetel.embedded.addresses import environment, is_free, is_given, is_replaced
+from vibetel.embedded.addresses import AddressesDamaged, environment, is_free, is_given, is_replaced
 from vibetel.embedded.child import Child, StartFailed
-from vibetel.embedded.supervisor import Stopped, Supervisor
+from vibetel.embedded.supervisor import AlreadyRunning, Stopped, Supervisor
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,6 +36,21 @@ ARCHIVE_KEYS = {
 
 class PortTaken(Exception):
     """The portal's port cannot be listened on."""
+
+
+def main() -> None:
+    """Runs the portal until a signal ends it."""
+    data_dir, port, ingest_port, *then = sys.argv[1:]
+    try:
+        up(Path(data_dir), int(port), int(ingest_port), then, _say)
+    except (PortTaken, AlreadyRunning, AddressesDamaged, StartFailed) as error:
+        sys.exit(f"{error}")
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone, which must not keep anything from being stopped
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callable[[str], None]) -> None:
@@ -142,3 +159,7 @@ def _get(port: int, path: str) -> tuple[int, bytes]:
             return answer.status, answer.read()
         except (OSError, HTTPException):
             return 0, b""
+
+
+if __name__ == "__main__":
+    main()

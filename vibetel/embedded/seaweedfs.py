@@ -46,7 +46,7 @@ def child(data_dir: Path, lines: Mapping[str, str]) -> Child:
             f"-s3.config={config}",
             *(f"-{_option(name)}={lines[name]}" for name in SEAWEEDFS_PORTS),
         ],
-        environment=SERVER_ENVIRONMENT | {"HOME": str(folder), "GOMEMLIMIT": "400MiB"},
+        environment=SERVER_ENVIRONMENT | {"HOME": str(folder), "GOGC": "50", "GOMEMLIMIT": "400MiB"},
         prepare=prepare,
         ready=lambda: _has_volumes(lines) and _has_bucket(lines),
     )

@@ -1,18 +1,15 @@
 """`manage.py up`: the whole portal on this machine (vibetel/embedded/portal.py)."""
 
-from contextlib import suppress
+import os
+import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from vibetel.embedded.addresses import AddressesDamaged
-from vibetel.embedded.child import StartFailed
-
 _missing: str | None = None  # a package of requirements-embedded.txt
 try:
     from vibetel.embedded import portal
-    from vibetel.embedded.supervisor import AlreadyRunning
 except ModuleNotFoundError as error:
     _missing = error.name
 
@@ -39,15 +36,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, then: list[str], **options: Any) -> None:
-        """Returns after Ctrl-C. Raises CommandError where the portal cannot start."""
+        """Becomes the supervisor, which needs no Django and is half as large. Raises CommandError where it cannot."""
         if _missing:
             raise CommandError(f"{_missing} is not installed: pip install -r requirements-embedded.txt")
-        try:
-            portal.up(settings.DATA_DIR, settings.PORT, settings.INGEST_PORT, then, self._say)
-        except (portal.PortTaken, AlreadyRunning, AddressesDamaged, StartFailed) as error:
-            raise CommandError(str(error)) from error
-
-    def _say(self, line: str) -> None:
-        with suppress(OSError):  # the terminal may be gone, which must not keep anything from being stopped
-            self.stdout.write(line)
-            self.stdout.flush()
+        given = [str(settings.DATA_DIR), str(settings.PORT), str(settings.INGEST_PORT), *then]
+        os.chdir(portal.CHECKOUT)
+        os.execv(sys.executable, [sys.executable, "-m", portal.__name__, *given])  # noqa: S606 - our own command
