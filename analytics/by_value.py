@@ -64,7 +64,7 @@ class ByValue:
         versions = self._them.values["version"]
         width = int(versions.max(initial=0)) + 1
         found, place = numbered(numbers * width + versions)
-        them = self._them.usage(place)
+        them = self._them.usage(place).added_up()
         number, version = np.divmod(found[them.versions], width)
         for one, first, last in _ranges(number):
             yield one, Usage(*(column[first:last] for column in (version, *them.columns()[1:])))

@@ -116,14 +116,14 @@ class Combinations:
         )
 
     def usage(self, told_apart: Numbers | None = None) -> Usage:
-        """Who ran which version how often; or, instead of versions, which number of a column."""
+        """Who ran which version how often, not added up; or, instead of versions, which number of a column."""
         places, installations = self.users.places, self.users.installations
         runs, log_durations = self.users.runs, self.users.log_durations
         assert runs is not None
         assert log_durations is not None
         numbers = self.values["version"] if told_apart is None else told_apart
         failures = runs * self.values["failed"][places]
-        return Usage(numbers[places], installations, runs, failures, log_durations).added_up()
+        return Usage(numbers[places], installations, runs, failures, log_durations)
 
     @cached_property
     def counted(self) -> list[Numbers]:
@@ -302,7 +302,7 @@ def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
     """How long runs took: each bucket of each part once, in order."""
     width = int(buckets.max(initial=0)) + 1
     cells, place = numbered(parts * width + buckets)
-    return cells // width, cells % width, np.bincount(place, times, len(cells)).astype(np.int64)
+    return cells // width, cells % width, packing.sums(place, times, len(cells))
 
 
 def counts_of(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:

@@ -17,7 +17,8 @@ Numbers = NDArray[Any]
 
 _WIDTHS_BYTES = (1, 2, 4, 8)
 _LEVEL = 1
-_CELLS_MAX = 1 << 20  # a flag for each number that may be takes a tenth of the time that sorting takes
+# A flag for each number that may be takes a tenth of the time that sorting takes, unless there are few of them.
+_FLAGS_MAX_COUNT, _FLAGS_A_NUMBER = 1 << 20, 8
 
 
 def pack(columns: Sequence[Numbers]) -> bytes:
@@ -67,7 +68,7 @@ def starts(keys: Numbers) -> Numbers:
 def numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
     """Those there are, in order, and the place of each among them. Numbers of 0 and more."""
     most = int(cells.max(initial=0)) + 1
-    if most > _CELLS_MAX:
+    if most > max(_FLAGS_MAX_COUNT, _FLAGS_A_NUMBER * len(cells)):
         in_order = np.sort(cells)
         found = in_order[starts(in_order)]
         return found, np.searchsorted(found, cells)
@@ -77,6 +78,11 @@ def numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
     place = np.empty(most, np.int32)  # nobody asks for that of others
     place[found] = np.arange(len(found))
     return found, place[cells]
+
+
+def sums(places: Numbers, amounts: Numbers, count: int) -> Numbers:
+    """For each of so many places the sum of its amounts; exact up to 2^53."""
+    return np.bincount(places, amounts, count).astype(np.int64)
 
 
 def _columns(raw: bytes) -> Iterator[Numbers]:

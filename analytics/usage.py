@@ -14,7 +14,7 @@ from analytics.packing import Numbers
 
 @dataclass(frozen=True)
 class Usage:
-    """Columns of one length: an installation and a version that it ran (0 where it did not say).
+    """Columns of one length: an installation and a version that it ran (0 where it did not say), several times perhaps.
 
     `log_durations` adds up the buckets of the runs that succeeded: their mean logarithm.
     """
@@ -30,13 +30,10 @@ class Usage:
 
     def added_up(self) -> "Usage":
         """Each pair once, in order."""
-        pairs = self.versions.astype(np.int64) << 32 | self.installations
-        order = np.argsort(pairs)
-        pairs = pairs[order]
-        bounds = packing.starts(pairs)
+        width = int(self.installations.max(initial=0)) + 1
+        pairs, place = packing.numbered(self.versions.astype(np.int64) * width + self.installations)
         sums = (self.runs, self.failures, self.log_durations)
-        counts = (np.add.reduceat(column[order], bounds, dtype=np.int64) if len(bounds) else order for column in sums)
-        return Usage(pairs[bounds] >> 32, pairs[bounds] & 0xFFFFFFFF, *counts)
+        return Usage(pairs // width, pairs % width, *(packing.sums(place, column, len(pairs)) for column in sums))
 
     def by_version(self) -> "Iterator[tuple[int, Usage]]":
         """Each version's, in order."""
@@ -59,11 +56,9 @@ def unpacked(packed: bytes) -> Usage:
 
 
 def together(several: Iterable[Usage]) -> Usage:
-    """All of them added up."""
+    """All of them, one after the other."""
     them = [one.columns() for one in several]
-    if not them:
-        return nobody()
-    return Usage(*map(np.concatenate, zip(*them, strict=True))).added_up()
+    return Usage(*map(np.concatenate, zip(*them, strict=True))) if them else nobody()
 
 
 def nobody() -> Usage:

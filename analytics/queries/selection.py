@@ -107,7 +107,7 @@ class Selection:
         return {hour: combinations.each(them).breakdown(by) for hour, them in self._runs(start, until).by_hour()}
 
     def usage(self, first: date, last: date) -> Usage:
-        """How often each installation ran which version, from `first` to `last` inclusive."""
+        """How often each installation ran which version, from `first` to `last` inclusive; not added up."""
         between = Q(day__gte=first, day__lte=last)
         if len(self._numbers) > 1:
             several = self._read_combined(_COMBINED_USAGE, between)

@@ -217,7 +217,7 @@ def comparisons(chosen: Filter, now: datetime) -> list[Comparison]:
     """
     first, until = chosen.period.first, min(chosen.period.last + timedelta(days=1), now.astimezone(UTC).date())
     last = until - timedelta(days=1)
-    found = dict(chosen.selection.of_any(VERSION).usage(first, last).by_version())
+    found = dict(chosen.selection.of_any(VERSION).usage(first, last).added_up().by_version())
     found.pop(0, None)  # those that did not say which
     names, first_days = chosen.selection.known.names(VERSION, set(found)), _first_days(chosen)
     order = _in_order(names, first_days)

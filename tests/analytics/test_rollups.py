@@ -409,7 +409,7 @@ def test_combinations_that_a_filter_leaves_are_broken_down_as_its_runs(number: i
         some, their_runs = them.where(them.values[column] == number), every.where(every[column] == number)
         for name in (ALL, *BREAKDOWNS):
             assert_same(some.breakdown(name), combinations.each(their_runs).breakdown(name))
-        assert some.usage().packed() == combinations.of(their_runs).usage().packed()
+        assert some.usage().added_up().packed() == combinations.of(their_runs).usage().added_up().packed()
 
 
 def test_combinations_count_what_the_runs_say() -> None:
@@ -437,7 +437,11 @@ def test_usage_is_a_recount_of_the_runs() -> None:
     assert len(ran) == 4
     expected = [(*who, ran[who], failed[who], log_durations[who]) for who in sorted(ran)]
     row = DailyRollup.objects.get(dimension="total")
-    for found in (stored().usage(), usage.unpacked(bytes(row.usage)), combinations.of(every).usage()):
+    for found in (
+        stored().usage().added_up(),
+        usage.unpacked(bytes(row.usage)),
+        combinations.of(every).usage().added_up(),
+    ):
         assert [*zip(*(column.tolist() for column in found.columns()), strict=True)] == expected
     of_each = dict(DailyRollup.objects.filter(dimension="version").values_list("value", "usage"))
     for version, packed in of_each.items():
@@ -445,7 +449,7 @@ def test_usage_is_a_recount_of_the_runs() -> None:
         rows_ = [*zip(*(column.tolist() for column in found.columns()), strict=True)]
         assert rows_ == [one for one in expected if one[0] == version]
     together = usage.together(usage.unpacked(bytes(packed)) for packed in of_each.values())
-    assert together.packed() == bytes(row.usage)
+    assert together.added_up().packed() == bytes(row.usage)
 
 
 def test_packed_is_the_same_for_runs_in_any_order() -> None:
@@ -461,7 +465,8 @@ def test_unpacked_is_what_was_packed() -> None:
     them = combinations.of(day_runs())
     found = combinations.unpacked(*them.packed())
     assert found.packed() == them.packed() == stored().packed()
-    assert found.usage().packed() == them.usage().packed() == usage.unpacked(them.usage().packed()).packed()
+    for_each = found.usage().added_up().packed()
+    assert for_each == them.usage().added_up().packed() == usage.unpacked(for_each).packed()
     several = [them.breakdown(name) for name in BREAKDOWNS]
     apart = breakdowns.unpacked(*breakdowns.packed(several))
     for name, one in zip(BREAKDOWNS, several, strict=True):
