@@ -7,7 +7,7 @@ RUN python -m venv /venv
 COPY requirements.txt .
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
 COPY client client
-RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps ./client
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-build-isolation --no-deps ./client
 COPY manage.py .
 COPY vibetel vibetel
 COPY ingest ingest
