@@ -100,6 +100,7 @@ def test_dockerfile_installs_hashed_requirements_and_nobody_is_root() -> None:
     assert "requirements-" not in DOCKERFILE
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert "\nUSER portal\n" in last_stage
+    assert "chmod -R a+rX ." in DOCKERFILE  # so that it can read what was checked out with umask 077
     command = re.search(r"^CMD (\[.*\])$", last_stage, re.MULTILINE)
     assert command
     assert shlex.split(command[1].strip("[]").replace(",", " "))[:4] == ["python", "-m", "vibetel.start", "web"]
