@@ -61,7 +61,7 @@ clean: ## remove .venv, build and caches; the portal's data stays
 
 .venv/run: .venv/bin/pip requirements.txt requirements-embedded.txt client/pyproject.toml
 	$(PIP_INSTALL) -r requirements.txt -r requirements-embedded.txt
-	$(PIP_INSTALL) --no-deps -e ./client
+	$(PIP_INSTALL) --no-build-isolation --no-deps -e ./client
 	@touch $@
 
 .venv/test: .venv/run requirements-dev.txt
@@ -77,7 +77,7 @@ build/production/made: requirements.txt client/pyproject.toml $(wildcard client/
 	rm -rf build/production
 	$(VENV_PYTHON) -m venv build/production
 	build/production/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
-	build/production/bin/python -m pip install --disable-pip-version-check --no-deps ./client
+	build/production/bin/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps ./client
 	@touch $@
 
 .venv/bin/pip:

@@ -43,6 +43,11 @@ def test_compose_bounds_every_log() -> None:
     assert all(service["logging"]["options"].keys() == {"max-size", "max-file"} for service in SERVICES.values())
 
 
+def test_compose_bounds_what_is_kept_in_memory_and_downloads_are_not() -> None:
+    assert {place for service in PORTAL.values() for place in service["tmpfs"]} == {"/tmp:size=64m"}
+    assert (SERVICES["web"]["tmpfs"], SERVICES["web"]["volumes"]) == ([], ["downloads:/tmp"])
+
+
 def test_git_ignores_files_with_secrets() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {".env", "settings.env", "archive.env", "*.dump"} <= set(ignored)
@@ -95,6 +100,7 @@ def test_dockerfile_installs_hashed_requirements_and_nobody_is_root() -> None:
     assert "requirements-" not in DOCKERFILE
     last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
     assert "\nUSER portal\n" in last_stage
+    assert "chmod -R a+rX ." in DOCKERFILE  # so that it can read what was checked out with umask 077
     command = re.search(r"^CMD (\[.*\])$", last_stage, re.MULTILINE)
     assert command
     assert shlex.split(command[1].strip("[]").replace(",", " "))[:4] == ["python", "-m", "vibetel.start", "web"]
@@ -111,6 +117,6 @@ def test_dockerfile_collects_static_files_without_secrets_or_servers(tmp_path: P
 
 
 def test_dockerfile_and_makefile_install_the_same() -> None:
-    for line in ("--require-hashes -r requirements.txt", "--no-deps ./client"):
+    for line in ("--require-hashes -r requirements.txt", "--no-build-isolation --no-deps ./client"):
         assert line in DOCKERFILE
         assert line in (ROOT / "Makefile").read_text()
