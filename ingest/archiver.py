@@ -11,10 +11,11 @@ import logging
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from ingest import archive, batches, buffer
 from ingest.archive import ArchiveUnavailable
-from ingest.buffer import Seal
+from ingest.buffer import BufferUnavailable, Seal
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,14 @@ def archive_due(*, force: bool = False) -> int:
         # Forced, a batch is due that began before the call: what comes meanwhile is left to its own time.
         buffer.seal_due(max_age_ms=buffer.now_ms() - started_ms if force else None)
         look = _Look()
-        with ThreadPoolExecutor(archive.PUTS_AT_ONCE) as pool:
-            write = _archive_batch if force else _archive_claimed
-            for future in [pool.submit(write, seal, look) for seal in buffer.sealed()]:
-                look.rows += future.result()
+        try:
+            with ThreadPoolExecutor(archive.PUTS_AT_ONCE) as pool:
+                write = _archive_batch if force else _archive_claimed
+                for future in [pool.submit(write, seal, look) for seal in buffer.sealed()]:
+                    look.rows += future.result()
+        finally:
+            _note(look)  # what the bucket answered holds, though Redis may be away by now
         rows += look.rows
-        _note(look)
         if look.error:
             raise look.error
         if not look.rows:
@@ -80,7 +83,8 @@ def _archive_claimed(seal: Seal, look: _Look) -> int:
         return 0
     rows = _archive_batch(seal, look)
     if not rows:
-        buffer.unclaim(seal)
+        with suppress(BufferUnavailable):  # the claim ends by itself, and the bucket's error is the one to tell
+            buffer.unclaim(seal)
     return rows
 
 

@@ -17,9 +17,11 @@ from typing import Any
 
 STEPS = {
     "seal": "ingest.buffer:seal_due",
+    "claim": "ingest.buffer:claim",
     "lines": "ingest.buffer:lines",
     "put": "ingest.archive:put",
     "release": "ingest.buffer:release",
+    "unclaim": "ingest.buffer:unclaim",  # where the bucket did not take it
     "look": "analytics.load:catch_up",
     "get": "ingest.archive:get",
     # Every statement that Postgres is sent, so between any two writes of a load or of a rollup.

@@ -1,6 +1,7 @@
 """Archiver and loader, each time in a process of its own that may kill itself: `python -m tests.faults.stage_program`.
 
-In: a line a job on stdin, `archive put:after:1` or `load -`. Out: a line each on stdout: the status the process ended
+In: a line a job on stdin, `archive put:after:1` or `load -`; `look` archives as the worker does, which writes only what
+it can claim. Out: a line each on stdout: the status the process ended
 with, -9 where it was killed. Errors go to stderr. This process has everything imported and forks, which takes a tenth
 of what a start takes.
 """
@@ -15,13 +16,13 @@ import django
 django.setup()
 
 from analytics import load, rollups  # noqa: E402 - models need Django
-from ingest import archive, archiver  # noqa: E402
+from ingest import archive, archiver, buffer  # noqa: E402
 from tests.faults import points  # noqa: E402
 
 
 def main() -> None:
     """Do the jobs of stdin until it ends."""
-    jobs = {"archive": _archive, "load": _load}
+    jobs = {"archive": _archive, "look": _look, "load": _load}
     archive.prepare()  # has no connection yet, so a fork may have it
     for line in sys.stdin:
         job, point = line.split()
@@ -45,6 +46,11 @@ def _run(job: Callable[[], None], point: str) -> int:
 
 def _archive() -> None:
     archiver.archive_due(force=True)
+
+
+def _look() -> None:
+    buffer.seal_due(max_age_ms=0)  # whatever its age
+    archiver.archive_due()
 
 
 def _load() -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from ingest import buffer
+from tests.faults.bucket_proxy import BucketProxy
 from tests.faults.conftest import Events
 from tests.faults.stage import Stages
 
@@ -18,6 +20,46 @@ def test_archiver_killed_at_a_step_has_each_event_in_one_object(stages: Stages, 
     assert stages.run("archive") == 0
     assert stages.run("load") == 0
     assert events.found().faults == []
+
+
+@pytest.mark.parametrize("place", ["claim:after", "put:before", "put:after", "release:before"])
+def test_archiver_killed_with_a_claim_only_delays(stages: Stages, events: Events, place: str) -> None:
+    events.accept(150)
+    assert stages.run("look", f"{place}:1") == KILLED
+    assert stages.run("look") == 0
+    left = buffer.sealed()
+    assert left
+    for seal in left:  # nothing but what was claimed, and that not for long
+        assert 0 < buffer.connection().pttl(f"{buffer._CLAIM}{seal.first_id}") <= 1000 * buffer.CLAIM_SECONDS
+    _claims_end()
+    assert stages.run("look") == 0
+    assert buffer.sealed() == []
+    assert stages.run("load") == 0
+    assert events.found().faults == []
+
+
+@pytest.mark.parametrize("place", ["unclaim:before", "unclaim:after"])
+def test_archiver_killed_where_it_ends_a_claim_only_delays(
+    stages_behind_proxy: Stages, proxy: BucketProxy, events: Events, place: str
+) -> None:
+    """The bucket has the object, and says that it has not."""
+    proxy.spares_listings = True
+    proxy.mode = "answer_lost"
+    events.accept(150)
+    assert stages_behind_proxy.run("look", f"{place}:1") == KILLED
+    proxy.mode = "pass"
+    assert stages_behind_proxy.run("look") == 0
+    _claims_end()
+    assert stages_behind_proxy.run("look") == 0
+    assert buffer.sealed() == []
+    assert stages_behind_proxy.run("load") == 0
+    assert events.found().faults == []
+
+
+def _claims_end() -> None:
+    """As they do by themselves, CLAIM_SECONDS later."""
+    for seal in buffer.sealed():
+        buffer.unclaim(seal)
 
 
 @pytest.mark.parametrize("step", ["get", "look", "rollup"])

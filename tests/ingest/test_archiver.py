@@ -20,7 +20,7 @@ from pytest_django.fixtures import Settings
 from ingest import archive, archiver, batches, buffer
 from ingest.archive import ArchiveUnavailable
 from ingest.batches import ArchiveObject
-from ingest.buffer import Seal
+from ingest.buffer import BufferUnavailable, Seal
 from tests.events import line
 
 pytestmark = pytest.mark.usefixtures("empty_buffer", "empty_bucket")
@@ -201,6 +201,46 @@ def test_archive_due_leaves_a_bucket_alone_that_takes_nothing(monkeypatch: pytes
     assert buffer.counters()["waiting"] == 0
 
 
+def test_archive_due_leaves_alone_a_bucket_that_takes_nothing_though_redis_went_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    push(100)
+    asked: list[str] = []
+
+    def refuse(item: ArchiveObject) -> None:
+        asked.append(item.name)
+        raise ArchiveUnavailable("ServiceUnavailable")
+
+    def time_out(seal: Seal) -> None:
+        raise BufferUnavailable("TimeoutError")
+
+    monkeypatch.setattr(archive, "put", refuse)
+    monkeypatch.setattr(buffer, "unclaim", time_out)
+    with pytest.raises(ArchiveUnavailable):
+        archiver.archive_due()
+    monkeypatch.undo()
+    (seal,) = buffer.sealed()
+    buffer.unclaim(seal)  # as it ends by itself
+    assert archiver.archive_due() == 0
+    assert buffer.sealed() == [seal]
+    assert len(asked) == 1
+
+
+def test_archive_due_notes_what_the_bucket_took_though_redis_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    push(100)
+    monkeypatch.setattr(archiver, "_failed_looks", 4)
+
+    def time_out(seal: Seal) -> int:
+        raise BufferUnavailable("TimeoutError")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(buffer, "release", time_out)
+        with pytest.raises(BufferUnavailable):
+            archiver.archive_due()
+    assert archiver._failed_looks == 0
+    assert archiver.archive_due(force=True) == 100
+
+
 def test_archive_due_tells_of_rows_that_are_missing_in_redis(caplog: pytest.LogCaptureFixture) -> None:
     """Only a stranger's hand does that: what is left is archived, and the books do not balance."""
     lines = push(100)
@@ -261,7 +301,9 @@ class Killed(BaseException):
 _ARRIVAL = st.tuples(st.just("push"), st.integers(1, 25), st.integers(0, 120))
 _LOOK = st.tuples(st.just("look"), st.booleans(), st.integers(1, 2))
 _KILL = st.tuples(
-    st.just("kill"), st.sampled_from(["before put", "after put", "before release", "after release"]), st.integers(0, 3)
+    st.just("kill"),
+    st.builds("{} {}".format, st.sampled_from(["before", "after"]), st.sampled_from(["claim", "put", "release"])),
+    st.integers(0, 3),
 )
 
 
@@ -285,7 +327,7 @@ def test_archive_due_keeps_its_promise_whatever_comes_when(steps: list[tuple[str
                     look.result()
         else:
             with _killed(str(what), number), suppress(Killed):
-                archiver.archive_due(force=True)
+                archiver.archive_due(force=bool(number % 2))  # forced, it claims nothing
         counters = buffer.counters()
         assert counters.get("accepted", 0) == counters.get("archived", 0) + counters["waiting"] == len(pushed)
         etags = {listed.name: listed.etag for listed in archive.listing()}
@@ -313,7 +355,7 @@ def _numbered(number: int, padding: int) -> bytes:
 
 def _killed(step: str, after: int) -> AbstractContextManager[object]:
     moment, verb = step.split()
-    owner = {"put": archive, "release": buffer}[verb]
+    owner = archive if verb == "put" else buffer
     real = getattr(owner, verb)
     calls = iter(range(1000))
 
