@@ -15,9 +15,13 @@ from ingest import archive, buffer
 logger = logging.getLogger(__name__)
 
 # Each of several beats says "look now". Who hears it first looks; who hears it so soon after is at another beat's.
-_TURN_SECONDS = 60
-_TURN_SHARE = 0.9  # of a job's interval
+# A turn ends before the job is next asked for, so that what a killed worker left undone is done then.
+_TURN_SHARE = 0.9  # of the time between two
 _BOOKS_SECONDS = 15.0  # settings.CELERY_BEAT_SCHEDULE
+_HOUR_SECONDS = 3600.0
+# What is asked for every hour, or every hour of the night, is due so long after it was last done.
+_MISSED_SECONDS = 5.5 * _HOUR_SECONDS
+_VERIFY_SECONDS = 12 * _HOUR_SECONDS
 
 # While Postgres or the bucket is slow, looks must not fill every thread of the worker: other tasks need one, and where
 # one worker takes both queues, the archiver's.
@@ -59,9 +63,10 @@ def verify_nightly() -> None:
     if not _one_verification_at_a_time.acquire(blocking=False):
         return
     try:
-        if not buffer.take_turn("verify", _TURN_SECONDS):
+        if not _is_due("verify", _VERIFY_SECONDS) or not buffer.take_turn("verify", _TURN_SHARE * _HOUR_SECONDS):
             return
-        report = verify.verify(verify.slice_of(timezone.now()))
+        with buffer.looking("verify"):
+            report = verify.verify(verify.slice_of(timezone.now()))
     except (archive.ArchiveUnavailable, buffer.BufferUnavailable, DatabaseError, InterfaceError) as error:
         logger.warning("not verified: %s %s", type(error).__name__, str(error).partition("\n")[0])
         return
@@ -74,7 +79,7 @@ def verify_nightly() -> None:
 
 @shared_task(ignore_result=True)
 def prune_nightly() -> None:
-    """Remove the events that are older than RETENTION_MONTHS; tomorrow's look removes what this one could not."""
+    """Remove the events that are older than RETENTION_MONTHS; the next look removes what this one could not."""
     now = timezone.now()
     before = prune.kept_from(now)
     try:
@@ -89,10 +94,12 @@ def _bring_up(*, everything: bool) -> None:
     if not _one_look_at_a_time.acquire(blocking=False):
         return
     try:
-        seconds = _TURN_SECONDS if everything else _TURN_SHARE * settings.LOAD_INTERVAL_SECONDS
-        if not buffer.take_turn(f"load everything={everything}", seconds):
+        job, seconds = ("missed", _HOUR_SECONDS) if everything else ("loader", settings.LOAD_INTERVAL_SECONDS)
+        if everything and not _is_due(job, _MISSED_SECONDS):
             return
-        with buffer.looking("loader", unless=(WarehouseBusy,)):
+        if not buffer.take_turn(job, _TURN_SHARE * seconds):
+            return
+        with buffer.looking(job, unless=(WarehouseBusy,)):
             loaded = load.catch_up(everything=everything, wait=False, progress=_tell)
         with buffer.looking("rollups", unless=(WarehouseBusy,)):
             rollups.refresh(wait=False)
@@ -108,6 +115,12 @@ def _bring_up(*, everything: bool) -> None:
     if loaded.objects:
         counts = {"objects": loaded.objects, "rows": loaded.rows, "duplicates": loaded.duplicates}
         logger.info("look ended", extra=counts)
+
+
+def _is_due(job: str, seconds: float) -> bool:
+    """Whether it was not done in the last so many seconds, by Redis's clock; one that was set back knows no better."""
+    done_at = buffer.finished().get(job)
+    return done_at is None or not 0 <= buffer.now_ms() / 1000 - done_at < seconds
 
 
 def _tell(seen: load.Loaded) -> None:

@@ -14,6 +14,7 @@ from io import StringIO
 import numpy as np
 import pytest
 import zstandard
+from django.conf import settings as now_set
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -588,7 +589,7 @@ def test_verify_nightly_warns_of_faults(caplog: pytest.LogCaptureFixture) -> Non
     load_all()
     tasks.verify_nightly()
     Event.objects.all().delete()
-    buffer.connection().delete(buffer.turn_key("verify"))  # the next night
+    buffer.connection().delete(buffer.turn_key("verify"), buffer.FINISHED)  # the next night
     tasks.verify_nightly()
     fine, bad = [record for record in caplog.records if record.getMessage().startswith("verified")]
     assert (fine.levelname, bad.levelname) == ("INFO", "WARNING")
@@ -601,6 +602,19 @@ def test_verify_nightly_of_two_beats_is_one() -> None:
     tasks.verify_nightly()
     tasks.verify_nightly()
     assert Verification.objects.count() == 1
+
+
+@pytest.mark.usefixtures("empty_buffer")
+def test_verify_nightly_is_done_once_a_night() -> None:
+    """Though it is asked for every hour of it, until it is done."""
+    asked_for = now_set.CELERY_BEAT_SCHEDULE["verify-nightly"]["schedule"]
+    for _ in range(len(asked_for.hour)):
+        tasks.verify_nightly()
+        assert buffer.connection().pttl(buffer.turn_key("verify")) < 3_600_000
+        buffer.connection().delete(buffer.turn_key("verify"))  # an hour later
+    assert Verification.objects.count() == 1
+    last_hour, first_hour = max(asked_for.hour), 24 + min(asked_for.hour)
+    assert 3600 * (last_hour - min(asked_for.hour)) < tasks._VERIFY_SECONDS < 3600 * (first_hour - last_hour)
 
 
 @pytest.mark.usefixtures("empty_buffer")

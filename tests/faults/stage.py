@@ -42,7 +42,7 @@ class Stages:
         return text
 
     def run(self, job: str, point: str = "-") -> int:
-        """`archive`, `look` or `load`, as at this moment: its exit status; -9 where it was killed."""
+        """A job of stage_program.py, as at this moment: its exit status; -9 where it was killed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{job} {point}\n")

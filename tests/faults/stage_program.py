@@ -1,7 +1,7 @@
 """Archiver and loader, each time in a process of its own that may kill itself: `python -m tests.faults.stage_program`.
 
-In: a line a job on stdin, `archive put:after:1` or `load -`; `look` archives as the worker does, which writes only what
-it can claim. Out: a line each on stdout: the status the process ended
+In: a line a job on stdin, `archive put:after:1` or `load -`; `look`, `missed` and `verify`
+are what tasks do, with their claims and turns. Out: a line each on stdout: the status the process ended
 with, -9 where it was killed. Errors go to stderr. This process has everything imported and forks, which takes a tenth
 of what a start takes.
 """
@@ -15,14 +15,20 @@ import django
 
 django.setup()
 
-from analytics import load, rollups  # noqa: E402 - models need Django
+from analytics import load, rollups, tasks  # noqa: E402 - models need Django
 from ingest import archive, archiver, buffer  # noqa: E402
 from tests.faults import points  # noqa: E402
 
 
 def main() -> None:
     """Do the jobs of stdin until it ends."""
-    jobs = {"archive": _archive, "look": _look, "load": _load}
+    jobs = {
+        "archive": _archive,
+        "look": _look,
+        "load": _load,
+        "missed": tasks.load_missed_objects,
+        "verify": tasks.verify_nightly,
+    }
     archive.prepare()  # has no connection yet, so a fork may have it
     for line in sys.stdin:
         job, point = line.split()

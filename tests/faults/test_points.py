@@ -85,3 +85,16 @@ def test_loader_killed_between_any_two_statements_has_each_event_in_one_row(
         killed += 1
     assert killed >= (10 if place == "statement:before" else 2)  # else there was nothing to be killed at
     assert events.found().faults == []
+
+
+@pytest.mark.parametrize("job", ["missed", "verify"])
+def test_worker_killed_in_what_it_does_seldom_is_followed_by_one_that_does_it(
+    stages: Stages, events: Events, job: str
+) -> None:
+    events.accept(3)
+    assert stages.run("archive") == 0
+    assert stages.run(job, "statement:before:3") == KILLED
+    assert 0 < buffer.connection().pttl(buffer.turn_key(job)) < 3_600_000  # over before it is next asked for
+    buffer.connection().delete(buffer.turn_key(job))
+    assert stages.run(job) == 0
+    assert set(buffer.finished()) & {"missed", "verify"} == {job}
