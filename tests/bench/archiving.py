@@ -3,7 +3,7 @@
 Out: progress on stderr, Markdown on stdout, exit status 1 where a figure is beyond its limit.
 Fails: Inexact, where the archive does not hold exactly what was pushed.
 
-The worker's looks are called here as often as beat asks for them, without Celery around them. `make bench`;
+The worker's task is called here as often as beat asks for it, without Celery around it. `make bench`;
 docs/performance.md.
 """
 
@@ -22,7 +22,7 @@ from django.conf import settings
 from django.core.files.storage import storages
 from tqdm import tqdm
 
-from ingest import archive, archiver, batches, buffer, checks
+from ingest import archive, batches, buffer, checks, tasks
 from ingest.batches import ArchiveObject
 from ingest.checks import Accepted
 from tests.bench import posts, report, stores
@@ -44,7 +44,7 @@ def main() -> int:
     """Measure it all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of each figure (%(default)s)")
-    parser.add_argument("--events", type=int, default=20_000, help="that one turn archives (%(default)s)")
+    parser.add_argument("--events", type=int, default=20_000, help="that one turn archives, hundreds (%(default)s)")
     parser.add_argument("--seconds", type=int, default=20, help="that events come at each rate (%(default)s)")
     parser.add_argument("--send", type=int, metavar="PER_S", help=argparse.SUPPRESS)  # the sender's own process
     asked = parser.parse_args()
@@ -112,13 +112,13 @@ def _bare_puts_per_s(count: int) -> float:
 
 
 def _archived_per_s(events: int) -> float:
-    """Events that one call of the archiver brings into the bucket. Raises Inexact."""
+    """Events that one look of the archiver brings into the bucket, all in full batches. Raises Inexact."""
     _empty()
     lines = _lines(_EVENTS_PER_PUSH)
     for _ in range(events // len(lines)):
         buffer.push(lines, received=len(lines), counts={})
     began = time.perf_counter()
-    archiver.archive_due(force=True)
+    tasks.archive_due_batches()
     taken = time.perf_counter() - began
     _expect(events)
     return events / taken
@@ -141,7 +141,7 @@ def _waits_s(per_s: int, seconds: int, cores: Cores) -> list[float]:
     with patch.object(archive, "put", noted):
         while sender.poll() is None or buffer.counters()["waiting"]:
             began = time.monotonic()
-            archiver.archive_due()
+            tasks.archive_due_batches()
             time.sleep(max(0.0, began + look_seconds - time.monotonic()))
     _expect(per_s * seconds)
     return waits
