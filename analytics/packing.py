@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 Numbers = NDArray[Any]
 """One dimension, of any integer type."""
 
+GARBLED = (zstandard.ZstdError, ValueError, IndexError, TypeError, MemoryError)
+"""What unpacking raises. Bytes with a bit flipped may be compressed as before, and say that numbers are three bytes wide,
+or that there are far too many."""
+
 _WIDTHS_BYTES = (1, 2, 4, 8)
 _LEVEL = 1
 # A flag for each number that may be takes a tenth of the time that sorting takes, unless there are few of them.
@@ -33,7 +37,7 @@ def pack(columns: Sequence[Numbers]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[Numbers]:
-    """The columns; read-only."""
+    """The columns; read-only. Raises one of GARBLED."""
     with _one_at_a_time:
         raw = _decompressor.decompress(packed)
     return list(_columns(raw))

@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-import zstandard
 from pyroaring import BitMap
 from vibetel_client import contract
 
@@ -28,7 +27,7 @@ from analytics.breakdowns import COUNTS, Breakdown
 from analytics.dimensions import ALL, BREAKDOWNS, NUMBERED, OPTION, TOTAL
 from analytics.faults import Fault, Kind
 from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, Installation, Value
-from analytics.packing import Numbers
+from analytics.packing import GARBLED, Numbers
 from analytics.rollups import CombinationsRow, DayRow
 from analytics.runs import COLUMNS, Runs
 
@@ -37,10 +36,6 @@ Wrong = tuple[Fault, set[datetime]]
 
 _Numbered = tuple[str, int]  # a dimension, and a value's number
 _Row = TypeVar("_Row", DayRow, CombinationsRow)
-
-# Bytes with a bit flipped may be compressed as before, and say that numbers are three bytes wide, or that there are far
-# too many.
-_GARBLED = (zstandard.ZstdError, ValueError, IndexError, TypeError, MemoryError)
 
 _BUCKETS_MAX = 10_000  # more than any duration has; of those beyond, no float holds the milliseconds
 _STEPS = "installations"
@@ -228,7 +223,7 @@ class Periods:
             parts = breakdowns.unpacked(there.part_counts, there.part_durations, there.part_installations)
             opened = [whole.by(ALL), *(parts.by(name) for name in BREAKDOWNS)]
             readable = all(len(one.sets) in (0, len(one)) for one in opened)
-        except _GARBLED:
+        except GARBLED:
             readable = False
         if not readable:
             return "cannot be read"
@@ -286,7 +281,7 @@ class Periods:
     def _columns_difference(self, names: Sequence[str], stored: bytes, expected: bytes) -> str:
         try:
             there, should = packing.unpack(stored), packing.unpack(expected)
-        except _GARBLED:
+        except GARBLED:
             return "cannot be read"
         if len(there) != len(should):
             return "cannot be read"
@@ -412,7 +407,7 @@ def _stored_hours(day: date) -> dict[datetime, tuple[int, Runs | None]]:
     for hour, count, packed in runs.binary_rows(rows.values_list("hour", "runs", "packed")):
         try:
             found[hour] = (count, runs.unpacked(hour, packed))
-        except _GARBLED:
+        except GARBLED:
             found[hour] = (count, None)
     return found
 
@@ -475,7 +470,7 @@ def _seen_by_days() -> dict[date, BitMap]:
     totals = DailyRollup.objects.filter(dimension=TOTAL).values_list("day", "counts", "durations", "installations")
     found = {}
     for day, *packed in runs.binary_rows(totals):
-        with suppress(*_GARBLED):
+        with suppress(*GARBLED):
             found[day] = breakdowns.unpacked(*packed).by(ALL).sets[0]
     return found
 

@@ -23,7 +23,8 @@ from analytics import breakdowns, combinations, runs, warehouse
 from analytics.by_value import ByValue
 from analytics.combinations import Combinations
 from analytics.dimensions import DIMENSIONS, TOTAL
-from analytics.models import DailyCombinations, DailyRollup, HourlyRollup, LoadProgress, TouchedHour
+from analytics.models import DailyCombinations, DailyRollup, Event, HourlyRollup, LoadProgress, TouchedHour
+from analytics.packing import GARBLED
 from analytics.runs import Runs
 
 logger = logging.getLogger(__name__)
@@ -46,11 +47,11 @@ def refresh(*, wait: bool = True, progress: Callable[[int], None] = lambda hours
                 return hours
             frozen_until = frozen_before()
             recomputed = [hour for hour in touched if frozen_until is None or hour >= frozen_until]
-            if len(recomputed) < len(touched):
+            if late := sum(map(_has_events, set(touched).difference(recomputed))):
                 logger.warning(
                     "%d hours stay as they are, since their events were pruned: what came late is left out of figures"
                     " until a rebuild.",
-                    len(touched) - len(recomputed),
+                    late,
                 )
             _recompute(touched, recomputed)
             TouchedHour.objects.filter(hour__in=touched).delete()
@@ -72,6 +73,10 @@ def _some_touched() -> list[datetime]:
 
 def _day(hour: datetime) -> date:
     return hour.astimezone(UTC).date()
+
+
+def _has_events(hour: datetime) -> bool:
+    return Event.objects.filter(occurred_at__gte=hour, occurred_at__lt=hour + timedelta(hours=1)).exists()
 
 
 def _recompute(touched: Sequence[datetime], recomputed: Sequence[datetime]) -> None:
@@ -107,19 +112,32 @@ def _made(touched: Sequence[datetime], recomputed: Sequence[datetime]) -> Iterat
     with ThreadPoolExecutor(1) as beside:
         coming: Future[_Made] | None = None
         for day in sorted({_day(hour) for hour in touched}):
-            hours = [hour for hour in recomputed if _day(hour) == day]
             # Postgres reads and writes these while the rows of another are made.
-            start = datetime.combine(day, time(), UTC)
-            others = [
-                them
-                for them in runs.stored(start, start + timedelta(days=1))
-                if runs.moment(int(them["hour"][0])) not in hours
-            ]
+            hours = [hour for hour in recomputed if _day(hour) == day]
+            others = _others(day, hours)
             ready, coming = coming, beside.submit(_make, day, hours, others, runs.of_events(hours))
             if ready:
                 yield ready.result()
         if coming:
             yield coming.result()
+
+
+def _others(day: date, hours: list[datetime]) -> list[Runs]:
+    """What the day's other hours have. One that cannot be read is added to `hours` or, where it is frozen, left out."""
+    start, others = datetime.combine(day, time(), UTC), []
+    for hour, packed in runs.packed_hours(start, start + timedelta(days=1)):
+        if hour in hours:
+            continue
+        try:
+            others.append(runs.unpacked(hour, packed))
+        except GARBLED:
+            frozen_until = frozen_before()
+            if frozen_until and hour < frozen_until:
+                logger.error("hour %s cannot be read, and its events were pruned: its day is without it.", hour)
+            else:
+                logger.error("hour %s cannot be read: it is recomputed from its events.", hour)
+                hours.append(hour)
+    return others
 
 
 def _make(day: date, hours: Sequence[datetime], others: Sequence[Runs], new: Runs) -> _Made:

@@ -113,13 +113,17 @@ def together(several: Iterable[Runs]) -> Runs:
 
 def stored(start: datetime, until: datetime) -> Iterator[Runs]:
     """The runs of each hour from `start` to before `until`, as its rollup has them."""
+    return (unpacked(hour, packed) for hour, packed in packed_hours(start, until))
+
+
+def packed_hours(start: datetime, until: datetime) -> Iterator[tuple[datetime, bytes]]:
+    """Each hour from `start` to before `until`, with what its rollup has packed."""
     hours = HourlyRollup.objects.filter(hour__gte=start, hour__lt=until).order_by("hour")
-    for hour, packed in binary_rows(hours.values_list("hour", "packed")):
-        yield unpacked(hour, packed)
+    yield from binary_rows(hours.values_list("hour", "packed"))
 
 
 def unpacked(hour: datetime, packed: bytes) -> Runs:
-    """The runs of an hour's rollup."""
+    """The runs of an hour's rollup. Raises one of packing.GARBLED."""
     columns = dict(zip(COLUMNS, packing.unpack(packed), strict=True))
     return Runs({"hour": np.full(len(columns["failed"]), int(hour.timestamp()) // 3600, np.uint32), **columns})
 

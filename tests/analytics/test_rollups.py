@@ -254,6 +254,51 @@ def test_refresh_makes_days_anew_of_frozen_hours() -> None:
     assert not TouchedHour.objects.exists()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_refresh_says_that_frozen_hours_stay_where_something_came_late(
+    late: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_lines(line(timestamp="2026-11-20T10:00:00Z"), line(timestamp="2026-11-20T11:00:00Z"), line())
+    LoadProgress.objects.update_or_create(pk=1, defaults={"pruned_before": datetime(2026, 11, 21, tzinfo=UTC)})
+    Event.objects.filter(occurred_at__lt=datetime(2026, 11, 21, tzinfo=UTC)).delete()
+    TouchedHour.objects.bulk_create(TouchedHour(hour=row.hour) for row in HourlyRollup.objects.all())  # a migration
+    if late:
+        load_lines(line(timestamp="2026-11-20T10:30:00Z"))
+    rollups.refresh()
+    assert ("1 hours stay as they are" in caplog.text) == late
+
+
+def test_refresh_recomputes_an_hour_of_the_day_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    load_lines(line(timestamp="2026-11-22T10:00:00Z"), line())
+    garble(datetime(2026, 11, 22, 10, tzinfo=UTC))
+    load_lines(line())
+    assert (totals(), part()["runs"]) == ({TODAY: 3}, 3)
+    assert len(hour_runs(datetime(2026, 11, 22, 10, tzinfo=UTC))) == 1
+    assert "hour 2026-11-22 10:00:00+00:00 cannot be read" in caplog.text
+
+
+def test_refresh_goes_on_past_a_frozen_hour_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    old = datetime(2026, 11, 20, 10, tzinfo=UTC)
+    load_lines(line(timestamp="2026-11-20T10:00:00Z"), line(timestamp="2026-11-20T11:00:00Z"), line())
+    LoadProgress.objects.update_or_create(pk=1, defaults={"pruned_before": datetime(2026, 11, 21, tzinfo=UTC)})
+    Event.objects.filter(occurred_at__lt=datetime(2026, 11, 21, tzinfo=UTC)).delete()
+    garbled = garble(old)
+    TouchedHour.objects.bulk_create(TouchedHour(hour=row.hour) for row in HourlyRollup.objects.all())
+    assert rollups.refresh() == 1
+    assert totals() == {old.date(): 1, TODAY: 1}
+    assert "hour 2026-11-20 10:00:00+00:00 cannot be read, and its events were pruned" in caplog.text
+    assert bytes(HourlyRollup.objects.get(hour=old).packed) == garbled  # for whoever can mend it
+
+
+def garble(hour: datetime) -> bytes:
+    """A bit of the hour's rollup is flipped. Answers what it is now."""
+    row = HourlyRollup.objects.get(hour=hour)
+    packed = bytearray(row.packed)
+    packed[len(packed) // 2] ^= 1
+    HourlyRollup.objects.filter(hour=hour).update(packed=bytes(packed))
+    return bytes(packed)
+
+
 # -- Numbers of values ------------------------------------------------------------------------------------------------
 
 
