@@ -16,8 +16,8 @@ Numbers = NDArray[Any]
 """One dimension, of any integer type."""
 
 GARBLED = (zstandard.ZstdError, ValueError, IndexError, TypeError, MemoryError)
-"""What unpacking raises. Bytes with a bit flipped may be compressed as before, and say that numbers are three bytes wide,
-or that there are far too many."""
+"""What unpacking raises. Bytes with a bit flipped may be compressed as before, and say that numbers are three bytes
+wide, or that there are far too many."""
 
 _WIDTHS_BYTES = (1, 2, 4, 8)
 _LEVEL = 1

@@ -43,6 +43,9 @@ COLUMNS = (
     "completion_tokens",
 )
 
+# No value's number, and no installation's id, is beyond: what is computed of such ones fails, or takes all memory.
+_MOST = {**dict.fromkeys(NUMBERED, (1 << 25) - 1), "installation": (1 << 31) - 1}
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -125,6 +128,9 @@ def packed_hours(start: datetime, until: datetime) -> Iterator[tuple[datetime, b
 def unpacked(hour: datetime, packed: bytes) -> Runs:
     """The runs of an hour's rollup. Raises one of packing.GARBLED."""
     columns = dict(zip(COLUMNS, packing.unpack(packed), strict=True))
+    for name, most in _MOST.items():
+        if columns[name].itemsize > 2 and columns[name].max(initial=0) > most:  # few are so wide
+            raise ValueError(f"no {name} has such a number")
     return Runs({"hour": np.full(len(columns["failed"]), int(hour.timestamp()) // 3600, np.uint32), **columns})
 
 

@@ -622,6 +622,7 @@ _altered_hour("hour_failure_altered", lambda row: _with_column(row, "failed", la
 _altered_hour("hour_installation_altered", lambda row: _with_column(row, "installation", lambda number: 999_999))
 _altered_hour("hour_duration_altered", lambda row: _with_column(row, "bucket", lambda bucket: bucket + 3))
 _altered_hour("hour_tokens_altered", lambda row: _with_column(row, "prompt_tokens", lambda tokens: tokens + 1))
+_altered_hour("hour_value_impossible", lambda row: _with_column(row, "command", lambda number: 1 << 40))
 _altered_hour("hour_garbled", lambda row: {"packed": b"garbled"})
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from vibetel_client import contract
 
-from analytics import combinations, evidence, history, load, packing, prune, rollups, tasks, usage, verify
+from analytics import combinations, evidence, history, load, packing, prune, rollups, runs, tasks, usage, verify
 from analytics.combinations import Combinations
 from analytics.examine import Entry
 from analytics.models import (
@@ -36,6 +36,7 @@ from analytics.models import (
     Verification,
 )
 from analytics.rollups import CombinationsRow
+from analytics.runs import Runs
 from analytics.verify import Look, Report
 from ingest import archive, batches, buffer
 from ingest.archive import ArchiveUnavailable, Fetched
@@ -505,6 +506,20 @@ def test_verify_finds_a_pruned_hour_that_cannot_be_read() -> None:
     load_all()
     prune_old()
     HourlyRollup.objects.filter(hour__lt=NOON).update(packed=b"garbled")
+    assert found(verify.verify(verify.shallow)) == {Planted("wrong_hour", f"hour {OLD:%Y-%m-%d %H:%M}")}
+
+
+@pytest.mark.parametrize("name", ["command", "who", "installation"])
+@pytest.mark.parametrize("bits", [31, 40, 63])
+def test_verify_finds_a_pruned_hour_with_impossible_numbers(name: str, bits: int) -> None:
+    put(line(OLD, timestamp=OLD.isoformat()), line(), name="a")
+    load_all()
+    prune_old()
+    row = HourlyRollup.objects.get(hour__lt=NOON)
+    them = runs.unpacked(row.hour, bytes(row.packed))
+    HourlyRollup.objects.filter(hour=row.hour).update(
+        packed=Runs({**them.columns, name: np.array([1 << bits], np.uint64)}).packed()
+    )
     assert found(verify.verify(verify.shallow)) == {Planted("wrong_hour", f"hour {OLD:%Y-%m-%d %H:%M}")}
 
 
