@@ -189,8 +189,8 @@ def cohorts(chosen: Filter, now: datetime, *, at_most: int = COHORTS_MAX_COUNT) 
 def runs_per_installation(chosen: Filter) -> RunsPerInstallation:
     """How many installations ran how often."""
     found = chosen.selection.usage(chosen.period.first, chosen.period.last)
-    counts = np.bincount(found.installations, found.runs).astype(np.int64)  # of whatever version
-    counts = counts[counts > 0]
+    _, places = np.unique(found.installations, return_inverse=True)  # ids may be far apart
+    counts = np.bincount(places, found.runs).astype(np.int64)  # of whatever version
     if not len(counts):
         return RunsPerInstallation(0, [RunsBucket(first, last, 0, 0) for first, last in _RUNS], None, None)
     times = np.diff([0, *np.searchsorted(np.sort(counts), [first for first, _ in _RUNS[1:]]), len(counts)]).tolist()

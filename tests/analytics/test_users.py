@@ -1,5 +1,6 @@
 """Users: who is active, who is new and who stays, in small histories made by hand."""
 
+import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -118,6 +119,20 @@ def test_runs_per_installation_are_in_buckets() -> None:
         (101, None, 1),
     ]
     assert (found.installations, found.median, found.p90, found.buckets[0].share) == (5, 2, 101, 0.4)
+
+
+def test_runs_per_installation_take_memory_by_their_number_not_by_ids() -> None:
+    far = Installation.objects.create(pk=20_000_000, user_id="00000000-0000-4000-8000-000000000000")
+    record([run(MONDAY, installation=far)])
+    chosen = since(MONDAY.date())
+    queries.runs_per_installation(chosen)  # what the first time imports and keeps is not counted
+    tracemalloc.start()
+    try:
+        assert queries.runs_per_installation(chosen).installations == 1
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 10_000_000
 
 
 def test_runs_per_installation_of_nobody_are_none() -> None:
