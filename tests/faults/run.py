@@ -24,6 +24,7 @@ from tests.faults.checker import Found, Names
 from tests.faults.killer import Blow, Killer, blows
 from tests.faults.senders import Senders
 from tests.faults.weather import Weather
+from tests.faults.worker import LOOKS, side_by_side
 from tests.servers import remove, settings_read
 
 MEAN_PAUSE_S = 2.0
@@ -41,6 +42,7 @@ class Outcome:
     spells: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     tasks_sent: int = 0
+    side_by_side: dict[str, int] = field(default_factory=dict)
     accepted: int = 0
     found: Found = field(default_factory=Found)
     faults: list[str] = field(default_factory=list)
@@ -68,6 +70,8 @@ def run(
                 _strike(bench, killer, senders, seen, events, kills, blows(seed, mean_pause_s), say)
                 senders.allow(events)
                 _until_accepted(senders)
+                for stage in LOOKS:
+                    _wait(lambda: side_by_side(data_dir, stage) > 0, REST_MAX_S, f"never two of {stage} at a time")  # noqa: B023
             say(f"all sent after {time.monotonic() - began:.0f} s; waiting for rest")
         books = bench.come_to_rest(senders.accepted(), REST_MAX_S)
         say(f"at rest after {time.monotonic() - began:.0f} s: {books}")
@@ -76,6 +80,7 @@ def run(
             spells=weather.spells,
             statuses=senders.statuses,
             tasks_sent=weather.tasks_sent,
+            side_by_side={stage: side_by_side(data_dir, stage) for stage in LOOKS},
             accepted=senders.accepted(),
         )
         if not senders.finished():
@@ -149,7 +154,8 @@ def report(outcome: Outcome) -> str:
     lines += [f"{status:<24}{count:>7}" for status, count in sorted(outcome.statuses.items())]
     lines += [
         "",
-        f"{outcome.tasks_sent} tasks sent beside the beats'.",
+        f"{outcome.tasks_sent} tasks sent beside the beats'. Looks that began while another process was at one: "
+        f"{outcome.side_by_side}.",
         f"{outcome.accepted} events accepted; {found.lines} lines in {found.objects} objects, {found.repeated} of them "
         f"resends whose first answer was lost; {found.rows} rows.",
         f"{found.lost} lost, {found.doubled} doubled, {len(outcome.faults)} faults, {outcome.seconds:.0f} s.",

@@ -63,11 +63,19 @@ def _children(data_dir: Path, port: int, ingest_port: int) -> list[Child]:
     for name in ("archiver", "loader"):
         worker = children[name]
         command = ["tests.faults.worker" if part == "celery" else part for part in worker.command]
-        children[name] = replace(worker, command=command)
-        again = [f"second-{part}" if part.endswith("@%h") else part for part in command]
-        children[f"{name}-2"] = replace(worker, name=f"{name}-2", command=again)
+        for number in (1, 2):
+            children[f"{name}-{number}"] = replace(worker, name=f"{name}-{number}", command=_own(command, number))
+        del children[name]
     children["beat-2"] = replace(beat, name="beat-2")
     return list(children.values())
+
+
+def _own(command: list[str], number: int) -> list[str]:
+    """With a name, and a queue beside the one that both take from, of its own: weather.py sends to both at once."""
+    queue = command[command.index("--queues") + 1]
+    return [
+        {queue: f"{queue},{queue}-{number}", f"{queue}@%h": f"{queue}-{number}@%h"}.get(part, part) for part in command
+    ]
 
 
 def _say(line: str) -> None:

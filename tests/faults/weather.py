@@ -22,7 +22,11 @@ from tests.faults.bucket_proxy import MODES
 from tests.faults.stack import WORDS
 
 DISK_FULL = "disk_full"
-TASKS = ("ingest.tasks.archive_due_batches", "analytics.tasks.load_new_objects", "analytics.tasks.load_missed_objects")
+# Of those of one queue, one at a time: a worker that is at one look drops the others.
+TASKS = {
+    "archive": ("ingest.tasks.archive_due_batches",),
+    "load": ("analytics.tasks.load_new_objects", "analytics.tasks.load_missed_objects"),
+}
 _FAIR_S = (2.0, 8.0)
 _FOUL_S = (0.5, 4.0)
 _BEYOND_MAX_BYTES = 3000  # that a full disk may still take, so that a write ends in the middle
@@ -78,17 +82,17 @@ class Weather:
         return None
 
     def _send_tasks(self) -> None:
-        """Each task three times, whether it is due or not."""
+        """Each task to both workers and once to whoever takes it, whether it is due or not."""
         drawn = random.Random(f"tasks {self._seed}")
-        while not self._over.wait(drawn.uniform(0.5, 2)):
+        while not self._over.wait(drawn.uniform(0.2, 1)):
             options = {"global_keyprefix": "{vibetel}:celery:", "socket_timeout": 2, "socket_connect_timeout": 2}
             with Celery(broker=self._bench.redis_url(), set_as_current=False) as app:
                 app.conf.broker_transport_options = options
                 with suppress(OperationalError, RedisError, OSError):
-                    for task in TASKS:
-                        queue = "archive" if task.startswith("ingest.") else "load"
-                        for _ in range(3):
-                            app.send_task(task, queue=queue, retry=False, expires=5, ignore_result=True)
+                    for queue, tasks in TASKS.items():
+                        task = drawn.choice(tasks)
+                        for one in (f"{queue}-1", f"{queue}-2", queue):
+                            app.send_task(task, queue=one, retry=False, expires=5, ignore_result=True)
                             self.tasks_sent += 1
 
 
