@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -622,7 +623,7 @@ def test_verify_nightly_of_two_beats_is_one() -> None:
 @pytest.mark.usefixtures("empty_buffer")
 def test_verify_nightly_is_done_once_a_night() -> None:
     """Though it is asked for every hour of it, until it is done."""
-    asked_for = now_set.CELERY_BEAT_SCHEDULE["verify-nightly"]["schedule"]
+    asked_for: Any = now_set.CELERY_BEAT_SCHEDULE["verify-nightly"]["schedule"]
     for _ in range(len(asked_for.hour)):
         tasks.verify_nightly()
         assert buffer.connection().pttl(buffer.turn_key("verify")) < 3_600_000

@@ -22,7 +22,7 @@ from tests.faults import points  # noqa: E402
 
 def main() -> None:
     """Do the jobs of stdin until it ends."""
-    jobs = {
+    jobs: dict[str, Callable[[], None]] = {
         "archive": _archive,
         "look": _look,
         "load": _load,
