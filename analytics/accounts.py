@@ -8,6 +8,7 @@ from typing import Any
 from axes.handlers.proxy import AxesProxyHandler
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
@@ -20,23 +21,35 @@ from rest_framework.authtoken.models import Token, TokenProxy
 
 from analytics import roles
 from analytics.dashboards import wording
-from analytics.lists import ReadOnly, moment
+from analytics.lists import ReadOnly, flag, moment
 
 _ROLE_NAMES = [role.name for role in roles.ROLES]
 
 
 def register(site: admin.AdminSite) -> None:
     """Put these lists in the place of those that the apps brought."""
+    for kind in (Token, TokenProxy):
+        kind._meta.verbose_name, kind._meta.verbose_name_plural = "API token", "API tokens"  # others are a model's
     for model, shown in ((User, AccountAdmin), (Group, PortalGroupAdmin), (TokenProxy, TokenAdmin)):
         site.unregister(model)
         site.register(model, shown)
     site.register(LogEntry, AuditLogAdmin)
+    site.login_form = LoginForm
     # A token's text is its key, which Django would write into pages, messages and the audit log.
     Token.__str__ = _without_key  # type: ignore[method-assign, assignment]
 
 
 def _without_key(token: Token) -> str:
     return f"token of {token.user}"
+
+
+class LoginForm(AdminAuthenticationForm):
+    """Django's, in words for people who know no staff accounts."""
+
+    error_messages = {
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": "This name and this password do not go together, or the account is closed. Case matters.",
+    }
 
 
 # -- Accounts ---------------------------------------------------------------------------------------------------------
@@ -89,7 +102,8 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
 
     form = _ChangeAccount
     add_form = _AddAccount
-    list_display = ("username", "role", "full_name", "email", "is_active", "last_login_at")
+    list_display = ("username", "role", "full_name", "email", "active", "last_login_at")
+    search_help_text = "By a part of a name or of an e-mail address"
     list_filter = ("is_active", "groups")
     sortable_by = ("username", "email", "last_login_at")
     show_facets = admin.ShowFacets.NEVER
@@ -105,6 +119,7 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     filter_horizontal = ()
     readonly_fields = ("last_login_at", "date_joined_at")
 
+    active = flag("is_active", "active")
     last_login_at = moment("last_login")
     date_joined_at = moment("date_joined", label="made")
 
@@ -197,7 +212,16 @@ class PortalGroupAdmin(GroupAdmin):
 
     list_display = ("name", "means")
     sortable_by = ("name",)
+    search_fields = ()
     filter_horizontal = ()
+
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        """What a role may do in words; its permissions are many."""
+        return ("name", "means") if _is_role(obj) else ("name", "permissions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        """The words."""
+        return ("means",)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         """Permissions that something in the portal asks for, to be ticked: those of the role that has them all."""
@@ -205,6 +229,7 @@ class PortalGroupAdmin(GroupAdmin):
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         field.queryset = roles.permissions(Permission.objects, roles.ADMINISTRATOR)
         field.help_text = ""
+        field.label_from_instance = lambda permission: permission.name
         return field
 
     @admin.display(description="may do")
@@ -236,7 +261,7 @@ def _is_role(group: Group | None) -> bool:
 class TokenAdmin(BaseTokenAdmin):
     """Tokens of the stats API. The key is on the page of the one token, and nowhere else."""
 
-    heading = "API tokens"
+    nothing = "Nobody has one yet. With one, a script reads the figures of /api/stats/."
     list_display = ("user", "made")
     list_filter = ()
     fields = ("user", "key", "made")
@@ -261,6 +286,15 @@ class TokenAdmin(BaseTokenAdmin):
         """As above, without buttons to make or change accounts from here."""
         return _without_buttons(super().formfield_for_dbfield(db_field, request, **kwargs))
 
+    def has_change_permission(self, request: HttpRequest, obj: TokenProxy | None = None) -> bool:
+        """Nobody: there is nothing to change in one."""
+        return False
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """With one way to save: it leads to the key."""
+        one = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, {**context, **one}, *args, **kwargs)
+
     def response_add(self, request: HttpRequest, obj: TokenProxy, post_url_continue: str | None = None) -> HttpResponse:
         """To the page with the key."""
         posted: Any = request.POST.copy()
@@ -278,6 +312,7 @@ class AuditLogAdmin(ReadOnly):
     """Who changed what in the admin, the newest first."""
 
     heading = "Audit log"
+    nothing = "Nobody has changed anything here yet."
     list_display = ("time", "who", "action", "kind", "which", "what")
     list_display_links = None
     list_select_related = ("user", "content_type")

@@ -3,7 +3,7 @@
 Accounts, groups, tokens and the audit log: accounts.py. Events: events.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat, truncatechars
+from django.template.loader import render_to_string
 from django.urls import URLPattern, URLResolver, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -23,13 +24,14 @@ from analytics import roles
 from analytics.dashboards import data_quality, payload, urls, wording
 from analytics.dashboards.urls import Entry
 from analytics.events import EventAdmin
-from analytics.lists import BoundedPaginator, ReadOnly, count, day, heading, in_viewers_zone, moment
+from analytics.lists import BoundedPaginator, ReadOnly, count, day, flag, heading, in_viewers_zone, moment
 from analytics.models import Annotation, Event, LoadedObject, Quarantined, Release, Verification
 
 
 class LoadedObjectAdmin(ReadOnly):
     """The ledger, in the order of loading."""
 
+    nothing = "None was loaded yet. The first one comes some seconds after the first event."
     list_display = (
         "name",
         "outcome",
@@ -44,14 +46,20 @@ class LoadedObjectAdmin(ReadOnly):
     search_fields = ("name",)
     search_help_text = "By the beginning of its name, such as event_date=2026-11-22"
     fields = (
-        *("name", "state", "reason", "size_bytes", "etag", "imported", "rows"),
-        *("loaded_rows", "duplicate_rows", "quarantined_rows", "pruned_rows", "loaded"),
+        *("name", "state", "reason", "size", "etag", "came_otherwise", "lines"),
+        *("events", "duplicates", "quarantined", "pruned", "loaded"),
     )
-    readonly_fields = ("loaded",)
+    readonly_fields = ("size", "came_otherwise", "lines", "events", "duplicates", "quarantined", "pruned", "loaded")
 
-    loaded = moment("loaded_at")
+    loaded, came_otherwise = moment("loaded_at"), flag("imported", "not through this portal's buffer")
+    lines, pruned = count("rows", "lines"), count("pruned_rows", "loaded, and pruned since")
     events, duplicates = count("loaded_rows", "loaded"), count("duplicate_rows", "duplicate")
     quarantined = count("quarantined_rows", "quarantined")
+
+    @admin.display(description="size")
+    def size(self, item: LoadedObject) -> str:
+        """Of the object as it is stored."""
+        return filesizeformat(item.size_bytes)
 
     @admin.display(description="state")
     def outcome(self, item: LoadedObject) -> SafeString | str:
@@ -87,16 +95,18 @@ class ReasonFilter(admin.SimpleListFilter):
 class QuarantinedAdmin(ReadOnly):
     """Lines that could not be read. What is in them is never shown, for nothing has checked it: only their shape is."""
 
-    list_display = ("source_object", "source_line", "reason", "payload_bytes")
-    list_display_links = ("source_line",)
+    nothing = "None: the loader could read every line."
+    list_display = ("line", "reason", "payload_bytes", "source_object")
     list_select_related = ("source_object",)
     list_filter = (ReasonFilter,)
     fieldsets = (
-        ("Line", {"fields": ("source_object", "source_line", "reason", "payload_bytes")}),
+        ("Line", {"fields": ("source_object", "line", "reason", "payload_bytes")}),
         ("Payload, without its values", {"fields": ("kind", "fields_found", "fields_missing", "other_keys")}),
     )
     ordering = ("-id",)
     sortable_by = ()
+
+    line = count("source_line", "line")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quarantined]:
         """Lines with the length of their payload in place of it."""
@@ -133,9 +143,20 @@ def _shape(line: Quarantined) -> payload.Shape:
     return payload.shape(bytes(line.payload))
 
 
+def _counted(name: str, label: str) -> Callable[[object, Verification], str]:
+    """A column for what a verification counted: nothing before it came to its end."""
+
+    @admin.display(description=label)
+    def column(_: object, verification: Verification) -> str:
+        return wording.exact(getattr(verification, name) if verification.finished_at else None)
+
+    return column
+
+
 class VerificationAdmin(ReadOnly):
     """What verify.py found, the newest first."""
 
+    nothing = "None was run yet. One runs each night; manage.py verify --deep runs one now."
     list_display = ("started", "faults_found", "depth", "objects", "events", "finished")
     fieldsets = (
         ("Verification", {"fields": ("started", "finished", "depth", "objects", "events", "faults_found")}),
@@ -145,8 +166,8 @@ class VerificationAdmin(ReadOnly):
     sortable_by = ()
 
     started = moment("started_at")
-    objects, events = count("objects_count", "objects"), count("events_count", "events")
-    faults_found = count("faults_count", "faults")
+    objects, events = _counted("objects_count", "objects"), _counted("events_count", "events")
+    faults_found = _counted("faults_count", "faults")
 
     @admin.display(description="finished at")
     def finished(self, verification: Verification) -> str:
@@ -161,18 +182,20 @@ class VerificationAdmin(ReadOnly):
 
     @admin.display(description="as reported")
     def first_faults(self, verification: Verification) -> SafeString | None:
-        """One a line."""
-        told = (data_quality.fault_in_words(fault) for fault in verification.faults)
-        return format_html_join("", '<div class="fault"><b>{}</b> {} <span>{}</span></div>', told) or None
+        """One a line, and what to do about those that are alike."""
+        told = data_quality.faults_in_words(verification.faults)
+        return render_to_string("analytics/faults.html", {"faults": told}) if told else None
 
 
 class ReleaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Versions as charts mark them. What was noticed would be noticed again: it is left unmarked, not deleted."""
 
+    nothing = "None was noticed yet: one is when enough installations run a new version. You can also add one."
     list_display = ("version", "released", "first_seen", "notes_begin")
     list_per_page = 50
     sortable_by = ("released", "first_seen")
     search_fields = ("version",)
+    search_help_text = "By a part of the version"
     fields = ("version", "released_on", "first_seen", "notes")
     empty_value_display = wording.NOTHING
 
@@ -195,6 +218,7 @@ class ReleaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class AnnotationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """What else is to be remembered of a day."""
 
+    nothing = "None is written yet. What you add is drawn on the charts, on its day."
     list_display = ("on", "text")
     list_per_page = 50
     sortable_by = ("on",)

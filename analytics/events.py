@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString
 from analytics import export, queries
 from analytics.dashboards import payload, urls, wording
 from analytics.dashboards.controls import ADD, IS, Controls, added, controls, label
-from analytics.dashboards.page import Asked, Link, Page
+from analytics.dashboards.page import FRONT_PAGE, Asked, Link, Page
 from analytics.dashboards.view import ways_out
 from analytics.export_views import EventsDownload
 from analytics.lists import BoundedPaginator, ReadOnly, count, flag, moment
@@ -91,12 +91,19 @@ class _Events(ChangeList):
         """As above the dashboards, but for what only figures have."""
         above = controls(_PAGE, self.asked, adding=ADD in self.params)
         zone = timezone.get_current_timezone_name()
-        return replace(above, comparison=None, compared=f"days of UTC, times of {zone}")
+        return replace(
+            above,
+            comparison=None,
+            compared="days and times of UTC" if zone == "UTC" else f"days of UTC, times of {zone}",
+        )
 
     @property
     def ways_out(self) -> Sequence[Link]:
-        """Where nothing was found."""
-        return ways_out(self.asked, queries.freshness().newest_day)
+        """Where nothing was found; where there is nothing at all, to what waits for the first event."""
+        newest = queries.freshness().newest_day
+        return (
+            ways_out(self.asked, newest) if newest else [Link("How to send the first one", self.asked.url(FRONT_PAGE))]
+        )
 
     @property
     def at_most(self) -> str:
@@ -187,7 +194,8 @@ class EventAdmin(ReadOnly):
 
     occurred = moment("occurred_at", label="occurred")
     received = moment("received_at", label="received")
-    failed, server_clock, at_terminal = flag("has_error"), flag("clock_is_server"), flag("interactive")
+    failed, at_terminal = flag("has_error", "failed"), flag("interactive", "at a terminal")
+    server_clock = flag("clock_is_server", "time is the server's")
     context, prompt, completion = (count(f"{name}_tokens", name) for name in ("context", "prompt", "completion"))
     of_command, of_version = _leading("command", "command"), _leading("version", "tool_version")
     of_error_type = _leading("error_type", "error_type")

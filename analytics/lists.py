@@ -27,6 +27,11 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the s
         rows = cast("QuerySet[Model]", self.object_list)
         return rows.order_by()[: self.LIMIT].count()
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether there may be more."""
+        return self.count >= self.LIMIT
+
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     """A list to look at: what it shows is written by the portal alone."""
@@ -99,10 +104,10 @@ def count(name: str, label: str) -> Callable[[object, Model], str]:
     return column
 
 
-def flag(name: str) -> Callable[[object, Model], str]:
+def flag(name: str, label: str) -> Callable[[object, Model], str]:
     """A column for what is true, false or unknown, in words: neither of them is a warning."""
 
-    @admin.display(description=name.replace("_", " "))
+    @admin.display(description=label)
     def column(_: object, row: Model) -> str:
         return {True: "yes", False: "no", None: wording.NOTHING}[getattr(row, name)]
 

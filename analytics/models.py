@@ -151,7 +151,7 @@ class Quarantined(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.source_object_id}:{self.source_line}"
+        return f"line {self.source_line} of {self.source_object}"
 
 
 class TouchedHour(models.Model):
@@ -283,7 +283,7 @@ class Verification(models.Model):
         get_latest_by = "started_at"
 
     def __str__(self) -> str:
-        return f"{self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Release(models.Model):

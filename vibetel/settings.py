@@ -221,6 +221,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en"
 USE_I18N = False
+NUMBER_GROUPING = 3  # 10,000, where a template asks for it
 
 # -- People -----------------------------------------------------------------------------------------------------------
 

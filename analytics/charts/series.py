@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from analytics.charts import drawing
 from analytics.charts.drawing import PLOT_HEIGHT, PLOT_TOP, Step, Values, Words, join, percent, y
@@ -13,8 +14,9 @@ from analytics.charts.durations import LogScale
 
 BEFORE = "before"
 
-# Names of markers would overprint: as many as there is room for, the newest ones.
-_MARKER_NAMES_APART = 0.07
+# Names of markers would overprint: as many as there is room for, the newest ones; fewer on narrow screens.
+_MARKER_NAMES_APART, _MARKER_NAMES_APART_NARROW = 0.07, 0.33
+_MARKER_NAME_SHOWN_CHARS = 12
 
 
 @dataclass(frozen=True)
@@ -166,14 +168,17 @@ def _step(index: int, count: int, lines: Sequence[Line]) -> SafeString:
 
 def _markers(markers: Sequence[Marker], count: int) -> SafeString:
     """A dotted line each, its name over the plot where it does not touch the next one's."""
-    drawn, free = [], 2.0
+    drawn, free, free_narrow = [], 2.0, 2.0
     for marker in sorted(markers, key=lambda marker: -marker.index):
         at = drawing.across(marker.index, count)
         named = free - at >= _MARKER_NAMES_APART
         free = at if named else free
+        crowded = free_narrow - at < _MARKER_NAMES_APART_NARROW
+        free_narrow = free_narrow if crowded else at
         anchor = "start" if at < _MARKER_NAMES_APART / 2 else "end" if at > 1 - _MARKER_NAMES_APART / 2 else ""
+        look = f"{anchor} crowded".strip() if crowded else anchor
         x = percent(100 * at)
-        name = (x, PLOT_TOP - 8, anchor, marker.label[:12])
+        name = (x, PLOT_TOP - 8, look, Truncator(marker.label).chars(_MARKER_NAME_SHOWN_CHARS))
         drawn.append(
             format_html(
                 '<g class="marker {}"><title>{}</title><line x1="{x}" x2="{x}" y1="{}" y2="{}"/>{}</g>',

@@ -8,7 +8,7 @@ from analytics.dashboards import over_time, wording
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
-from analytics.dashboards.parts import Figure, parts_panel, whiskers
+from analytics.dashboards.parts import FIGURES, Figure, parts_panel, whiskers
 from analytics.queries import NONE, Part
 
 _WHO: Mapping[str, str] = {"person": "People", "ci": "CI jobs", "agent": "Agents", "unknown": "Not said"}
@@ -94,11 +94,13 @@ _SHARE_OF_RUNS = Figure(
 def _commands(asked: Asked, commands: Sequence[Part]) -> Panel:
     steps = queries.series(replace(asked.chosen, compare="off"), asked.now)
     trend = Figure(
-        Column("Trend", look="wide trend"), lambda part: over_time.sparkline(asked, steps, part.steps, METRICS["runs"])
+        Column("Trend", look="wide far trend"),
+        lambda part: over_time.sparkline(asked, steps, part.steps, METRICS["runs"]),
     )
+    runs_each, tokens = (_far(FIGURES[name]) for name in ("runs_per_installation", "tokens_per_run"))
     figures = (
-        *("runs", "share", "installations", "runs_per_installation", "error_rate"),
-        *("p50_ms", "p90_ms", "tokens_per_run", trend, "change"),
+        *("runs", "share", "installations", runs_each, "error_rate"),
+        *("p50_ms", "p90_ms", tokens, trend, "change"),
     )
     return parts_panel(
         asked,
@@ -113,6 +115,11 @@ def _commands(asked: Asked, commands: Sequence[Part]) -> Panel:
         at_most=100,
         wide=True,
     )
+
+
+def _far(figure: Figure) -> Figure:
+    """Left out where there is little room, so that names are not."""
+    return replace(figure, column=replace(figure.column, look=f"{figure.column.look} far"))
 
 
 def _only_who(asked: Asked, who: str) -> str:

@@ -9,6 +9,8 @@ what waits now, and says so where Redis does not answer.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
@@ -108,12 +110,26 @@ def context(now: datetime, sees: Callable[[str], bool]) -> dict[str, object]:
     }
 
 
-def fault_in_words(fault: object) -> tuple[str, str, str]:
-    """A fault of verify.py: its kind, where and what it is, and what to do."""
-    if not isinstance(fault, Mapping):
-        return "", str(fault), ""
-    kind, name, detail, advice = (str(fault.get(part) or "") for part in ("kind", "name", "detail", "advice"))
-    return kind.replace("_", " "), f"{name} {detail}".strip(), advice.replace("`", "")
+@dataclass(frozen=True)
+class FaultsOfAKind:
+    """Faults of verify.py that are mended in the same way; `found` is where and what each is."""
+
+    kind: str
+    advice: str
+    found: Sequence[str]
+
+
+def faults_in_words(faults: Sequence[object]) -> list[FaultsOfAKind]:
+    """Faults as verify.py keeps them: the advice is said once for those that follow each other with the same."""
+    told = []
+    for fault in faults:
+        parts = fault if isinstance(fault, Mapping) else {"name": fault}
+        kind, name, detail, advice = (str(parts.get(part) or "") for part in ("kind", "name", "detail", "advice"))
+        told.append((kind.replace("_", " "), advice.replace("`", ""), f"{name} {detail}".strip()))
+    return [
+        FaultsOfAKind(kind, advice, [found for *_, found in alike])
+        for (kind, advice), alike in groupby(told, key=itemgetter(0, 1))
+    ]
 
 
 # -- Redis, if it answers ---------------------------------------------------------------------------------------------
@@ -386,13 +402,13 @@ def _verification(now: datetime, *, in_full: bool) -> dict[str, object] | None:
     faults: Sequence[object] = (last.faults or ()) if in_full else ()
     return {
         "clean": not last.faults_count,
-        "faults_count": wording.exact(last.faults_count),
+        "faults_count": wording.many(last.faults_count, "fault"),
         "finished": wording.ago(last.finished_at, now),
         "took": wording.duration((last.finished_at - last.started_at).total_seconds() * 1000),
         "deep": last.deep,
         "objects": wording.exact(last.objects_count),
         "events": wording.exact(last.events_count),
-        "faults": [fault_in_words(fault) for fault in faults[:_FAULTS]],
-        "more": max(0, last.faults_count - _FAULTS),
+        "faults": faults_in_words(faults[:_FAULTS]),
+        "more": wording.exact(last.faults_count - _FAULTS) if last.faults_count > _FAULTS else "",
         "url": reverse("admin:analytics_verification_change", args=[last.pk]) if in_full else "",
     }

@@ -124,7 +124,7 @@ def failures_by(
 
 def plus(panel: CardsPanel, label: str, name: str, value: Cell, title: str = "") -> CardsPanel:
     """With one more figure, of which there is none before."""
-    card = Card(label, value.shown, title or value.shown, NO_PICTURE, "", NO_PICTURE)
+    card = Card(label, value.shown, title or value.shown, NO_PICTURE, "", NO_PICTURE, note=title)
     row = Row([Cell(name, label), value, Cell(None, wording.NOTHING)])
     table = Table(panel.table.columns, [*panel.table.rows, row])
     return replace(panel, table=table, cards=[*panel.cards, card])

@@ -53,7 +53,7 @@ def over_time(
     if asked.compared:
         lines.append(Line(asked.before_in_words, BEFORE, before + [None] * (len(starts) - len(before))))
     markers = markers_of(asked.markers, starts, series.interval)
-    table = _table(asked, series, metrics, lines)
+    table = _table(asked, series, metrics, lines, markers)
     return ChartPanel(
         id=id,
         title=title,
@@ -237,7 +237,10 @@ def markers_of(noted: Sequence[releases.Marker], starts: Sequence[datetime], int
     return found
 
 
-def _table(asked: Asked, series: Series, metrics: Sequence[Metric], lines: Sequence[Line]) -> Table:
+def _table(
+    asked: Asked, series: Series, metrics: Sequence[Metric], lines: Sequence[Line], markers: Sequence[Marker]
+) -> Table:
+    """A row for each step, with what is marked in it: also for who cannot point at the chart."""
     steps = steps_of([point.start for point in series.now], [point.partial for point in series.now], series.interval)
     shown = [*metrics[: len(LOOKS)], *([metrics[0]] if asked.compared else [])]
     names = [metric.name for metric in metrics] + ([f"{metrics[0].name}_before"] if asked.compared else [])
@@ -248,7 +251,7 @@ def _table(asked: Asked, series: Series, metrics: Sequence[Metric], lines: Seque
     rows = [
         Row(
             [
-                _step_cell(point.start, step, asked),
+                _step_cell(point.start, step, asked, [mark.label for mark in markers if mark.index == place]),
                 *(metric.cell_of(line.values[place]) for metric, line in zip(shown, lines, strict=True)),
             ],
             url=_events_of(point.start, asked),
@@ -270,7 +273,7 @@ def _events_of(start: datetime, asked: Asked) -> str:
     )
 
 
-def _step_cell(start: datetime, step: Step, asked: Asked) -> Cell:
+def _step_cell(start: datetime, step: Step, asked: Asked, marked: Sequence[str] = ()) -> Cell:
     interval = asked.chosen.interval
     shown = {
         "hour": f"{start:%a} {wording.short_day(start)}, {start:%H:%M}",
@@ -280,7 +283,7 @@ def _step_cell(start: datetime, step: Step, asked: Asked) -> Cell:
     note = ""
     if step.partial:
         note = " (to come)" if start > asked.now else " (so far)" if _runs_on(start, asked) else " (in part)"
-    return Cell(start if interval == "hour" else start.date(), shown + note)
+    return Cell(start if interval == "hour" else start.date(), ": ".join([shown + note, *marked]))
 
 
 def _runs_on(start: datetime, asked: Asked) -> bool:

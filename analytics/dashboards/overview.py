@@ -15,6 +15,8 @@ from analytics.queries import Part
 
 _METRICS = some("runs", "installations", "runs_per_installation", "error_rate", "p50_ms", "tokens")
 
+_MODELS = 14  # beside providers and their tokens is room for more than ROWS
+
 _WHERE = ("runs", "share", "installations", "error_rate", "change")
 _SPENT = ("runs", "tokens", "installations", "error_rate", "change")
 _SHOWN = {
@@ -45,6 +47,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
                 parts[by],
                 figures,
                 details=asked.url(page),
+                at_most=_MODELS if by == "model" else ROWS,
                 of=totals.now.runs,
                 more=more.get(by, ()),
             )

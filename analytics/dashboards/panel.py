@@ -143,7 +143,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Card:
-    """A figure on top of a chart; a link that redraws the chart with it. `key` is the metric's name."""
+    """A figure on top of a chart; a link that redraws the chart with it. `note` is said where nothing was before."""
 
     label: str
     figure: str
@@ -153,6 +153,7 @@ class Card:
     sparkline: SafeString
     url: str = ""
     current: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from analytics.queries import ActiveDay, Activity, Figures, Newcomers, Period, P
 from analytics.queries.users import COHORTS_MAX_COUNT
 
 _STICKY = "The share of the installations of 30 days that is active on an average day"
+_STICKY_NOTE, _AVERAGE_NOTE = "a day's share of 30 days", "of the days that are over"
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,21 @@ def _figures(
     )
     more = [
         _count("New installations", "new", sum(day.new for day in by_day), [day.new for day in by_day[: len(whole)]]),
-        _Figure("On an average day", "average_day", a_day, wording.compact(a_day), average, []),
+        _Figure("On an average day", "average_day", a_day, wording.compact(a_day), average, [], _AVERAGE_NOTE),
         _count(f"In 7 days {to_day}", "of_7_days", last.of_7_days, [day.of_7_days for day in days]),
         _count(f"In 30 days {to_day}", "of_30_days", last.of_30_days, [day.of_30_days for day in days]),
-        _Figure("Stickiness", "stickiness", sticky, wording.percent(sticky), _STICKY, shares),
+        _Figure("Stickiness", "stickiness", sticky, wording.percent(sticky), _STICKY, shares, _STICKY_NOTE),
     ]  # fmt: skip
     cards = [
-        Card(one.label, one.shown, one.exactly, NO_PICTURE, "", charts.sparkline(one.values if len(days) > 1 else []))
+        Card(
+            one.label,
+            one.shown,
+            one.exactly,
+            NO_PICTURE,
+            "",
+            charts.sparkline(one.values if len(days) > 1 else []),
+            note=one.note,
+        )
         for one in more
     ]
     rows = [
@@ -99,7 +108,7 @@ def _figures(
 
 
 class _Figure(NamedTuple):
-    """A card, and its row in CSV. `values` are those of the days."""
+    """A card, and its row in CSV. `values` are those of the days, `note` says what the label leaves open."""
 
     label: str
     name: str
@@ -107,6 +116,7 @@ class _Figure(NamedTuple):
     shown: str
     exactly: str
     values: Sequence[float | None]
+    note: str = ""
 
 
 def _count(label: str, name: str, count: int, values: Sequence[float]) -> _Figure:

@@ -125,12 +125,12 @@ def _figures(
         return Cell(days, wording.exact(days))
 
     return (
-        Figure(Column("First seen", "first_day", "wide quiet"), lambda part: first_seen(part.value)),
-        Figure(Column("Days to 50 %", "days_to_half", "wide"), lambda part: days_to_half(part.value)),
+        Figure(Column("First seen", "first_day", "wide far quiet"), lambda part: first_seen(part.value)),
+        Figure(Column("Days to 50%", "days_to_half", "wide far"), lambda part: days_to_half(part.value)),
         replace(FIGURES["runs"], column=Column("Runs", "runs", "wide strong")),
         "share",
         "installations",
-        Figure(Column("Before it", "before", "wide quiet"), lambda part: before(part.value)),
+        Figure(Column("Before it", "before", "wide far quiet"), lambda part: before(part.value)),
         replace(FIGURES["p50_ms"], column=Column("p50", "p50_ms", "wide")),
         Figure(Column("Against it", "duration_ratio", "wide"), lambda part: duration_against(compared.get(part.value))),
         "error_rate",

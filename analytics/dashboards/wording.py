@@ -152,7 +152,7 @@ def _arrow(direction: float, text: str, good: int) -> SafeString:
 
 
 def _same() -> SafeString:
-    return format_html('<span class="change" title="less than 2 % apart">{}</span>', "≈")
+    return format_html('<span class="change" title="less than 2% apart">{}</span>', "≈")
 
 
 def _new() -> SafeString:

@@ -117,6 +117,7 @@ def test_the_key_of_a_token_is_on_its_own_page_alone(admin: Client) -> None:
     key = Token.objects.get().key
     assert made.redirect_chain[-1][0] == f"/admin/authtoken/tokenproxy/{bob.pk}/change/"
     assert made.content.decode().count(key) == 1
+    assert 'name="_save"' not in made.content.decode()  # there is nothing to change in it
     others = ["/admin/authtoken/tokenproxy/", f"/admin/authtoken/tokenproxy/{bob.pk}/delete/", LOG]
     others += [f"/admin/auth/user/{bob.pk}/delete/", f"/admin/authtoken/tokenproxy/{bob.pk}/history/"]
     for path in others:
@@ -147,6 +148,18 @@ def test_keys_in_an_older_audit_log_are_forgotten(ada: User) -> None:
             cursor.execute(operation.sql)
     found = LogEntry.objects.order_by("pk").values_list("object_id", "object_repr")
     assert [*found] == [(None, "token"), (key, "vera")]
+
+
+# -- Deletion ---------------------------------------------------------------------------------------------------------
+
+
+def test_deleting_an_account_says_what_goes_with_it_and_no_rows_of_django(admin: Client) -> None:
+    user = User.objects.create_user("vera")
+    roles.give(user, VIEWER)
+    Token.objects.create(user=user)
+    page = admin.get(f"/admin/auth/user/{user.pk}/delete/").content.decode()
+    assert "API tokens that go with it: 1" in page
+    assert "relationship" not in page
 
 
 # -- Audit log --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from analytics import roles
+from analytics.dashboards.wording import NOTHING
+from analytics.lists import BoundedPaginator
 from analytics.models import Event, LoadedObject, Quarantined, Verification
 from ingest import checks
 from ingest.checks import Accepted
@@ -160,9 +162,42 @@ def test_quarantined_lines_are_filtered_by_reason(admin_client: Client) -> None:
 
 def test_a_verification_lists_its_faults_escaped(admin_client: Client) -> None:
     page = admin_client.get(url(Verification, "change", one_of_each()[Verification])).content.decode()
-    assert "<b>missing object</b> &lt;script&gt;" in page
+    assert "<b>missing object</b> <bdi>&lt;script&gt;" in page
     assert HOSTILE not in page
     assert "not finished" in page
+
+
+def test_a_verification_that_is_not_finished_has_counted_nothing_yet(admin_client: Client) -> None:
+    Verification.objects.create(started_at=timezone.now(), deep=True)
+    [row] = admin_client.get(url(Verification, "changelist")).context["results"]
+    assert [re.sub("<[^>]+>", "", cell) for cell in row][1:] == [
+        NOTHING,
+        "objects and rows",
+        NOTHING,
+        NOTHING,
+        "not finished",
+    ]
+
+
+def test_an_empty_list_says_what_would_be_in_it_and_one_that_is_filtered_leads_back(admin_client: Client) -> None:
+    page = admin_client.get(url(Verification, "changelist")).content.decode()
+    assert "One runs each night" in page
+    assert "0 verifications" not in page
+    assert (
+        "None is like that" in admin_client.get(url(LoadedObject, "changelist") + "?q=event_date=1999").content.decode()
+    )
+    [way] = admin_client.get(url(Event, "changelist")).context["cl"].ways_out
+    assert way.url.startswith("/admin/")
+
+
+def test_a_list_says_where_its_count_ends(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedPaginator, "LIMIT", 1000)
+    source = LoadedObject.objects.get(pk=one_of_each()[LoadedObject])
+    Quarantined.objects.bulk_create(
+        Quarantined(source_object=source, source_line=line, reason="bad_line", payload=b"") for line in range(8, 1010)
+    )
+    page = admin_client.get(url(Quarantined, "changelist")).content.decode()
+    assert "1,000 or more quarantined lines" in page
 
 
 def test_archive_objects_are_filtered_by_state(admin_client: Client) -> None:

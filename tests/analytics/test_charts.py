@@ -111,6 +111,13 @@ def test_time_series_names_markers_as_far_as_there_is_room() -> None:
     assert re.findall(r'<text x="[^"]+" y="\d+" class="">([^<]+)<', chart) == ["0.65.0", "0.64.0"]
 
 
+def test_time_series_names_fewer_markers_where_it_is_narrow_and_cuts_long_names_so_that_it_shows() -> None:
+    steps = [Step(str(day)) for day in range(90)]
+    markers = [Marker(50, "moved to the new model", "note"), Marker(60, "0.64.0")]
+    chart = drawn([1.0] * 90, steps, markers=markers)
+    assert re.findall(r'class="(crowded)?">([^<]+)<', chart) == [("", "0.64.0"), ("crowded", "moved to th…")]
+
+
 def test_stacked_shares_leave_a_gap_where_there_are_none() -> None:
     shares = [1.0, 1.0, 0, 0, 1.0, 0, 1.0, 1.0, 1.0, 1.0]
     chart = charts.stacked_shares(STEPS, [Layer("0.64", shares)], summary="adoption")

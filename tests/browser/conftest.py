@@ -35,6 +35,8 @@ SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parent.parent.pa
 
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 MIDDLE: ViewportSize = {"width": 1200, "height": 844}
+SMALL_TABLET: ViewportSize = {"width": 820, "height": 1180}
+PAPER: ViewportSize = {"width": 704, "height": 1000}  # A4 between its margins
 NARROW: ViewportSize = {"width": 390, "height": 844}
 
 PASSWORD = "correct horse battery"

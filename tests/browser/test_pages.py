@@ -18,7 +18,17 @@ from analytics.models import Annotation, BooksReading, LoadedObject, Quarantined
 from ingest import buffer
 from tests.analytics.history import made_up, record, run
 from tests.analytics.test_dashboards import path as dashboard
-from tests.browser.conftest import MIDDLE, NARROW, SCREENSHOTS, WIDE, Portal, assert_accessible, visit
+from tests.browser.conftest import (
+    MIDDLE,
+    NARROW,
+    PAPER,
+    SCREENSHOTS,
+    SMALL_TABLET,
+    WIDE,
+    Portal,
+    assert_accessible,
+    visit,
+)
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -63,6 +73,15 @@ SCROLLING = """[...document.querySelectorAll("#changelist .results")].filter(lis
 OVERPRINTED = """[...document.querySelectorAll(".durations thead text")].filter(name => name.checkVisibility()).filter(
     (name, index, all) => index && name.getBoundingClientRect().left < all[index - 1].getBoundingClientRect().right
 ).map(name => name.textContent)"""
+# Names of rows for which the figures leave no room; and panels with a hole between them and the one above.
+NAMELESS = """[...document.querySelectorAll(".parts .name")].filter(name =>
+    name.checkVisibility() && name.clientWidth < 60 && name.scrollWidth > name.clientWidth
+).map(name => name.innerText)"""
+HOLES = """[...document.querySelectorAll(".panels > .panel:not(.across)")].filter((panel, place, all) => {
+    const {left, top} = panel.getBoundingClientRect();
+    const above = all.slice(0, place).filter(other => other.getBoundingClientRect().left === left).pop();
+    return above && top - above.getBoundingClientRect().bottom > 20;
+}).map(panel => panel.id)"""
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(19, 19, 22)"
 
@@ -171,6 +190,7 @@ def assert_fits(page: Page, name: str, look: str) -> None:
     page.screenshot(path=SCREENSHOTS / f"{name}-{look}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(CUT_OFF) == []
+    assert page.evaluate(NAMELESS) == []
     assert page.evaluate(OVERPRINTED) == []
 
 
@@ -179,6 +199,17 @@ def test_page_fits_in_the_middle(name: str, portal: Portal, browser: Browser) ->
     with visit(browser, portal, viewport=MIDDLE) as page:
         page.goto(portal.url + PATHS[name])
         assert_fits(page, name, "1200")
+        assert page.evaluate(HOLES) == []
+
+
+@pytest.mark.parametrize("name", ["commands", "versions"])
+def test_wide_tables_fit_on_paper_and_on_a_small_tablet(name: str, portal: Portal, browser: Browser) -> None:
+    with visit(browser, portal, viewport=SMALL_TABLET) as page:
+        page.goto(portal.url + PATHS[name])
+        assert_fits(page, name, "820")
+        page.emulate_media(media="print")
+        page.set_viewport_size(PAPER)
+        assert_fits(page, name, "print")
 
 
 def test_pages_of_nobody_have_no_fault_that_axe_finds(portal: Portal, browser: Browser, axe: str) -> None:
