@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from pyroaring import BitMap
 
-from analytics import breakdowns, runs
+from analytics import breakdowns, packing, runs
 from analytics.dimensions import ALL
 from analytics.queries.filters import Filter, Period
 from analytics.queries.totals import step_of, steps
@@ -189,8 +189,8 @@ def cohorts(chosen: Filter, now: datetime, *, at_most: int = COHORTS_MAX_COUNT) 
 def runs_per_installation(chosen: Filter) -> RunsPerInstallation:
     """How many installations ran how often."""
     found = chosen.selection.usage(chosen.period.first, chosen.period.last)
-    _, places = np.unique(found.installations, return_inverse=True)  # ids may be far apart
-    counts = np.bincount(places, found.runs).astype(np.int64)  # of whatever version
+    installations, places = packing.numbered(found.installations)
+    counts = packing.sums(places, found.runs, len(installations))  # of whatever version
     if not len(counts):
         return RunsPerInstallation(0, [RunsBucket(first, last, 0, 0) for first, last in _RUNS], None, None)
     times = np.diff([0, *np.searchsorted(np.sort(counts), [first for first, _ in _RUNS[1:]]), len(counts)]).tolist()
