@@ -41,7 +41,7 @@ def loader_command() -> list[str]:
 
 def beat_command() -> list[str]:
     """The command that says when to look. It keeps nothing on disk: from its start on, each job is due at its time."""
-    return [*_CELERY, "beat", "--scheduler", "celery.beat:Scheduler"]
+    return ["env", "CELERY_LOADER=vibetel.beat:Loader", *_CELERY, "beat", "--scheduler", "celery.beat:Scheduler"]
 
 
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel")
