@@ -301,8 +301,8 @@ def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
 def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
     """How long runs took: each bucket of each part once, in order."""
     width = int(buckets.max(initial=0)) + 1
-    cells, place = numbered(parts * width + buckets)
-    return cells // width, cells % width, packing.sums(place, times, len(cells))
+    cells, found = packing.totals(parts * width + buckets, times)
+    return cells // width, cells % width, found
 
 
 def counts_of(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:

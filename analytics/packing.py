@@ -84,6 +84,16 @@ def numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
     return found, place[cells]
 
 
+def totals(cells: Numbers, amounts: Numbers) -> tuple[Numbers, Numbers]:
+    """Those there are, in order, and the sum of the amounts of each, which are 1 and more."""
+    if int(cells.max(initial=0)) < _FLAGS_MAX_COUNT:
+        found = np.bincount(cells, amounts)
+        there = np.flatnonzero(found)
+        return there, found[there].astype(np.int64)
+    there, place = numbered(cells)
+    return there, sums(place, amounts, len(there))
+
+
 def sums(places: Numbers, amounts: Numbers, count: int) -> Numbers:
     """For each of so many places the sum of its amounts; exact up to 2^53."""
     return np.bincount(places, amounts, count).astype(np.int64)

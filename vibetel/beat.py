@@ -6,6 +6,7 @@ Beat sends tasks by their names. Without them, and Django's apps that they need,
 """
 
 import logging.config
+from typing import Any
 
 from celery.loaders.app import AppLoader
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.conf import settings
 class Loader(AppLoader):
     """Sets up the log, as `django.setup()` would, and loads nothing."""
 
-    def import_default_modules(self) -> None:
+    def import_default_modules(self) -> list[Any]:
         """In place of all tasks."""
         logging.config.dictConfig(settings.LOGGING)
+        return []

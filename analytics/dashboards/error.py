@@ -43,7 +43,9 @@ def panels(asked: Asked) -> Sequence[Panel]:
     ]
 
 
-PAGE = Page(name="error", title="Error type", icon="errors", panels=panels, of=ERROR_TYPE, parent="errors")
+PAGE = Page(
+    name="error", title="Error type", icon="errors", panels=panels, of=ERROR_TYPE, parent="errors", lists=ERROR_TYPE
+)
 
 
 def _figures(asked: Asked, totals: Totals, series: Series, one: ErrorType | None) -> CardsPanel:

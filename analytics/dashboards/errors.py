@@ -56,7 +56,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
     ]
 
 
-PAGE = Page(name="errors", title="Errors", icon="errors", panels=panels)
+PAGE = Page(name="errors", title="Errors", icon="errors", panels=panels, lists=ERROR_TYPE)
 
 
 # -- Also for the page of one type ------------------------------------------------------------------------------------

@@ -122,6 +122,7 @@ class Page:
     `name` is that of its route, `admin:<name>`, `icon` a symbol in icons.svg. `panels` is called only when the period
     has runs of the filter. `steps` offers the choice of an interval. A page of one value names its dimension in `of`
     and the page that lists them in `parent`: it is found at a filter by that value, and has no link in the sidebar.
+    `lists` is the dimension of which it asks for all values, whatever the filter says of them (Selection.of_any).
     """
 
     name: str
@@ -132,6 +133,7 @@ class Page:
     steps: bool = True
     of: str = ""
     parent: str = ""
+    lists: str = ""
     template: str = "analytics/page.html"
 
     @property

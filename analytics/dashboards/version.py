@@ -61,6 +61,7 @@ PAGE = Page(
     metrics=_METRICS,
     of="version",
     parent="versions",
+    lists="version",
 )
 
 

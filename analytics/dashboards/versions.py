@@ -33,7 +33,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
     return [adoption(asked, found), _versions(asked, found.versions)]
 
 
-PAGE = Page(name="versions", title="Versions", icon="versions", panels=panels)
+PAGE = Page(name="versions", title="Versions", icon="versions", panels=panels, lists="version")
 
 
 def adoption(

@@ -68,7 +68,7 @@ def show(
             return HttpResponse(status=204)
         asked = replace(asked, compared=_compared(asked, freshness))
         if freshness.newest_day:
-            chosen.read_ahead()
+            chosen.read_ahead(page.lists)
         state, runs = _state(asked, freshness)
         panels = _panels(page, asked) if state == FIGURES else []
         if name := _last(own, CSV):

@@ -96,10 +96,16 @@ class Filter:
             min(before, self.period.earlier(52), key=lambda period: period.first) if self.compare == "yoy" else before
         )
 
-    def read_ahead(self) -> None:
-        """Read the days of both periods at once: a page asks for them one after the other."""
-        periods = [self.period, self.before] if self.before else [self.period]
-        self.selection.read_ahead(*((period.first, period.last) for period in periods))
+    def read_ahead(self, lists: str = "") -> None:
+        """Read the days of both periods at once: a page asks for them one after the other.
+
+        First of all values of the dimension that the page lists: where combinations are read, what the filter wants of
+        these is taken from those.
+        """
+        spans = [(period.first, period.last) for period in (self.period, self.before) if period]
+        if lists and self.selection.is_combined:
+            self.selection.of_any(lists).read_ahead(*spans)
+        self.selection.read_ahead(*spans)
 
 
 def parsed(asked: Mapping[str, Sequence[str]], now: datetime) -> tuple[Filter, list[str]]:

@@ -48,12 +48,14 @@ class Selection:
     """Runs of these values: `only` names for a dimension those wanted, `without` those not wanted.
 
     It remembers what it read, since a page asks for several breakdowns of the same days: make one for each page, and
-    derive others from it, with which it shares what is `known`.
+    derive others from it, with which it shares what is `known`. One that is `derived` of several filters reads the
+    combinations, as that one does, which can then take from it what it has read.
     """
 
     only: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     without: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     known: Known = field(default_factory=Known, compare=False, repr=False)
+    derived: bool = False
 
     def of_any(self, *dimensions: str) -> "Selection":
         """The same, without what it says about these.
@@ -69,7 +71,7 @@ class Selection:
                 {name: those for name, those in said.items() if name not in dropped}
                 for said in (self.only, self.without)
             )
-            self._derived[dropped] = Selection(only, without, self.known)
+            self._derived[dropped] = Selection(only, without, self.known, derived=self.is_combined)
         return self._derived[dropped]
 
     def lists(self, dimension: str, value: str) -> bool:
@@ -80,7 +82,7 @@ class Selection:
     def read_ahead(self, *spans: tuple[date, date]) -> None:
         """Read these days, all at once, from a first to a last inclusive: they will be asked for by nothing (ALL)."""
         days = [day for first, last in spans for day in _days(first, last + timedelta(days=1))]
-        if len(self._numbers) > 1:
+        if self.is_combined:
             self._combined(_COMBINED, days)
         else:
             self._stored(_WHOLE, days)
@@ -110,8 +112,7 @@ class Selection:
         """How often each installation ran which version, from `first` to `last` inclusive; not added up."""
         between = Q(day__gte=first, day__lte=last)
         if len(self._numbers) > 1:
-            several = self._read_combined(_COMBINED_USAGE, between)
-            return usage.together(them.usage() for _, them in several)
+            return usage.together(them.usage() for _, them in self._read_combined(_COMBINED_USAGE, between))
         stored = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
         return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(stored))
 
@@ -122,7 +123,7 @@ class Selection:
     ) -> Iterator[tuple[date, Breakdown]]:
         """Breakdowns to be merged, with their days."""
         days = _days(first, until)
-        if len(self._numbers) > 1:
+        if self.is_combined:
             combined = self._combined(_COMBINED_OPTIONS if by == OPTION else _COMBINED, days)
             for day in days:
                 for them in combined[day]:
@@ -144,7 +145,14 @@ class Selection:
     def _combined(self, names: Sequence[str], days: Sequence[date]) -> Mapping[date, Sequence[Combinations]]:
         """What these days at least have in combinations; read once."""
         found = self._of_combinations.setdefault(names, {})
-        return _filled(found, days, lambda missing: self._read_combined(names, Q(day__in=missing)))
+        return _filled(found, days, partial(self._taken_or_read, names))
+
+    def _taken_or_read(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Combinations]]:
+        for wider in self._derived.values():
+            there = wider._of_combinations.get(names, {})
+            if there.keys() >= set(days):
+                return ((day, self._chosen(them)) for day in days for them in there[day])
+        return self._read_combined(names, Q(day__in=days))
 
     def _read_stored(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Stored]]:
         rows = DailyRollup.objects.filter(self._stored_under(), day__in=days).values_list("day", *names)
@@ -166,6 +174,12 @@ class Selection:
     @cached_property
     def _derived(self) -> "dict[AbstractSet[str], Selection]":
         return {}
+
+    @cached_property
+    def is_combined(self) -> bool:
+        """Whether it reads combinations, and not the rollups by one value."""
+        # Of one value that is not wanted, all others would be read, row by row.
+        return len(self._numbers) > 1 or (self.derived and any(only is None for only, _ in self._numbers.values()))
 
     def _stored_under(self) -> Q:
         if not self._numbers:

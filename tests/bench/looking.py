@@ -61,7 +61,7 @@ def main() -> int:
 def _show(page: Page, chosen: Filter) -> object:
     """What the page's view does with a filter, up to its panels, drawings included: the template is what is left."""
     paths = {each.name: f"/{each.route}" for each in PAGES.values()}
-    chosen.read_ahead()
+    chosen.read_ahead(page.lists)
     q.freshness()
     return page.panels(Asked(chosen, NOW, page.name, paths)) if q.excluded(chosen).runs else []
 
