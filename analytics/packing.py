@@ -53,11 +53,11 @@ def steps(groups: Numbers, numbers: Numbers) -> Numbers:
 
 
 def from_steps(lengths: Numbers, steps: Numbers) -> Numbers:
-    """The numbers that took these steps, of groups of these lengths one after the other."""
-    sums = np.cumsum(steps, dtype=np.int64)
+    """The numbers, below 2^32, that took these steps, of groups of these lengths one after the other."""
+    sums = np.cumsum(steps, dtype=np.uint32)  # beyond 2^32 they begin again at 0, and so does what is subtracted
     lengths = lengths[lengths > 0]
     begins = np.cumsum(lengths, dtype=np.int64) - lengths
-    before = sums[begins] - steps[begins]  # what the groups before it add
+    before = sums[begins] - steps[begins].astype(np.uint32)  # what the groups before it add
     return sums - np.repeat(before, lengths)
 
 
