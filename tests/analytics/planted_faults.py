@@ -14,7 +14,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -36,7 +36,7 @@ from analytics.models import (
     Quarantined,
     Value,
 )
-from analytics.packing import Numbers
+from analytics.packing import GARBLED, Numbers
 from analytics.runs import Runs
 from ingest import archive, batches, checks
 from ingest.archive import Fetched
@@ -671,8 +671,11 @@ def _of_other_runs(row: DailyRollup, name: str, change: Callable[[Numbers], Numb
 def _other_runs(day: date, name: str, change: Callable[[Numbers], Numbers]) -> Combinations:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     hours = HourlyRollup.objects.filter(hour__gte=start, hour__lt=start + timedelta(days=1))
-    whole = hours.exclude(packed=b"garbled")  # by hour_garbled
-    them = runs.together(runs.unpacked(row.hour, bytes(row.packed)) for row in whole)
+    whole = []
+    for row in hours:
+        with suppress(*GARBLED):  # another fault may be in it
+            whole.append(runs.unpacked(row.hour, bytes(row.packed)))
+    them = runs.together(whole)
     return combinations.of(Runs({**them.columns, name: change(them[name].astype("int64"))}))
 
 
