@@ -167,15 +167,16 @@ class Account:
         """The `result` of an answer. Raises Refused, ApiUnavailable."""
         headers = {**self._headers, "cf-r2-jurisdiction": self.jurisdiction}
         body = None if content is None else json.dumps(content).encode()
+        retries = _RETRIES_OF_GET if method == "GET" else _RETRIES
         try:
-            retries = _RETRIES_OF_GET if method == "GET" else _RETRIES
             answer = self._http.request(method, self._url + path, headers=headers, body=body, retries=retries)
+        except HTTPError as error:
+            raise ApiUnavailable(f"Cloudflare's API did not answer ({type(error).__name__})") from error
+        try:
             envelope = json.loads(answer.data)
             if answer.status < 300 and envelope["success"]:
                 return envelope["result"]
             errors = [(error["code"], error["message"]) for error in envelope["errors"]]
-        except HTTPError as error:
-            raise ApiUnavailable(f"Cloudflare's API did not answer ({type(error).__name__})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ApiUnavailable(f"Cloudflare's API answered HTTP {answer.status}, not in its own form") from error
         raise Refused(answer.status, errors, doing)

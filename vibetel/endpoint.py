@@ -11,6 +11,7 @@ and the books each of them counts as what it is, an event that came.
 import ast
 import gzip
 import json
+import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,8 +47,7 @@ def test_event(now: datetime) -> dict[str, object]:
 
 def try_out(url: str, now: datetime) -> None:
     """Send the test event as a client would, and wait for the portal's 202. Raises WrongEndpoint."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or not url.isascii():
+    if not _is_for_clients(url):
         raise WrongEndpoint("not a URL such as https://telemetry.example.org/api/pipeline")
     event = test_event(now)
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "User-Agent": "vibetel-client"}
@@ -65,6 +65,15 @@ def try_out(url: str, now: datetime) -> None:
         verdict = None
     if verdict != {"success": True, "results": [{"status": "accepted"}]}:
         raise WrongEndpoint(f"{url} answers HTTP 202, but not as this portal does")
+
+
+def _is_for_clients(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and parts.port != 0
+    except ValueError:
+        return False
+    return fits and bool(re.fullmatch("[!-~]+", url)) and not parts.fragment
 
 
 def _hint(status: int) -> str:

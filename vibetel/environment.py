@@ -92,10 +92,9 @@ def url(*schemes: str) -> Callable[[str], str]:
     """A parser of URLs of these schemes that name a host, or of nothing. It raises ValueError."""
 
     def parse(value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in schemes or not parts.hostname):
+        if value and not _is_url(value, schemes):
             # The value may hold a password: it is not repeated.
-            raise ValueError(f"not a URL of the form {schemes[0]}://host")
+            raise ValueError(f"not a URL of the form {schemes[0]}://host (a password's / is %2F, # is %23)")
         return value
 
     return parse
@@ -135,6 +134,14 @@ def log_level(value: str) -> str:
     if value not in logging.getLevelNamesMapping():
         raise ValueError(f"{value!r} is none of {', '.join(logging.getLevelNamesMapping())}")
     return value
+
+
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # it quotes what it takes for the port, and may be a part of a password
+        return False
 
 
 def _positive(value: str) -> int:

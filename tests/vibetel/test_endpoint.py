@@ -96,7 +96,17 @@ def test_endpoint_that_answers_otherwise_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["telemetry.example.org", "ftp://example.org/", "https://u:p@example.org/", "http://é/"]
+    "url",
+    [
+        "telemetry.example.org",
+        "ftp://example.org/",
+        "https://u:p@example.org/",
+        "http://é/",
+        "http://[::1",
+        "http://example.org:no/",
+        "http://example.org/ ",
+        "http://example.org/#part",
+    ],
 )
 def test_endpoint_that_is_no_url_for_clients_is_refused(client_file: Path, url: str) -> None:
     with pytest.raises(CommandError, match="not a URL such as"):

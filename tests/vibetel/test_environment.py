@@ -52,9 +52,18 @@ def test_parsed_names_the_variable_with_a_bad_value(parse: Callable[[str], objec
         Environment({"X": bad}, {}).parsed("X", parse)
 
 
-def test_a_bad_url_is_not_repeated() -> None:
-    with pytest.raises(ImproperlyConfigured) as refusal:
-        Environment({"X": "postgres://user:secret@host"}, {}).parsed("X", environment.url("redis"))
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://user:secret@host",
+        "redis://user:secret/more@host",
+        "redis://:secret@[host",
+        "redis://:secret@host:no",
+    ],
+)
+def test_a_bad_url_is_not_repeated(value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="X: not a URL of the form redis://host") as refusal:
+        Environment({"X": value}, {}).server("X", "redis")
     assert "secret" not in str(refusal.value)
 
 

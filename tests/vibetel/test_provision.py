@@ -163,6 +163,17 @@ def test_provision_with_keys_given_writes_them(monkeypatch: pytest.MonkeyPatch, 
     assert env_file.read(keys_file) == GIVEN
 
 
+@pytest.mark.parametrize("token", [f"{API_TOKEN}\r", f"{API_TOKEN}\nand more", f"\u201c{API_TOKEN}\u201d"])
+def test_provision_with_what_is_no_token_shows_none_of_it(
+    api: CloudflareApi, keys_file: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_API_TOKEN", token)
+    with pytest.raises(CommandError, match="CLOUDFLARE_API_TOKEN is no token") as refused:
+        provision(keys_file)
+    assert API_TOKEN not in str(refused.value)
+    assert api.asked == []
+
+
 def test_provision_without_api_and_keys_says_what_to_set(keys_file: Path) -> None:
     with pytest.raises(CommandError, match=r"Set CLOUDFLARE_ACCOUNT_ID .* ARCHIVE_BUCKET, ARCHIVE_WRITE_ACCESS_KEY_ID"):
         provision(keys_file)

@@ -1,6 +1,7 @@
 """manage.py provision: the bucket and its keys, and whether they do what they should."""
 
 import os
+import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,6 +135,8 @@ def _account(given: Environment, jurisdiction: str) -> Account | None:
         return None
     if not account_id:
         raise CommandError("CLOUDFLARE_API_TOKEN is set, but CLOUDFLARE_ACCOUNT_ID not.")
+    if not re.fullmatch("[!-~]+", token):  # else the error of the HTTP library would show it
+        raise CommandError("CLOUDFLARE_API_TOKEN is no token: it has a space, a line's end, or what is not ASCII.")
     url = given.text("CLOUDFLARE_BASE_URL", cloudflare.API_URL)  # of the name that Cloudflare's own libraries read
     return Account(account_id, token, jurisdiction=jurisdiction, url=url)
 
