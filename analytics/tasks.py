@@ -83,7 +83,8 @@ def prune_nightly() -> None:
     now = timezone.now()
     before = prune.kept_from(now)
     try:
-        pruned = prune.prune(before, now)
+        with buffer.looking("prune"):
+            pruned = prune.prune(before, now)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("not pruned: %s %s", type(error).__name__, str(error).partition("\n")[0])
         return

@@ -34,7 +34,7 @@ from analytics.models import (
 from analytics.prune import Pruned, TooRecent
 from analytics.queries import Filter, Period, Selection
 from analytics.runs import binary_rows
-from ingest import archive
+from ingest import archive, buffer
 from tests.analytics.bucket import put, put_text
 from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON, line
@@ -382,7 +382,7 @@ def test_command_says_what_is_wrong_with_a_date(day: str, said: str) -> None:
 # -- The task ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("an_old_event")
+@pytest.mark.usefixtures("empty_buffer", "an_old_event")
 def test_prune_nightly_removes_what_is_older_than_the_setting(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -392,6 +392,7 @@ def test_prune_nightly_removes_what_is_older_than_the_setting(
     assert Event.objects.count() == 2
     settings.RETENTION_MONTHS = 13
     tasks.prune_nightly()
+    assert (buffer.looks()["prune:looks"], buffer.looks()["prune:failures"]) == (2, 0)
     assert Event.objects.count() == 1
     assert "events=1 days=1" in caplog.text
 
