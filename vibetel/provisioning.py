@@ -46,7 +46,7 @@ Say = Callable[[str], object]
 def provision(account: Account, bucket: str, keys_file: Path, *, rotate: bool, dry_run: bool, say: Say) -> None:
     """Bring bucket, tokens and file to where they should be; run again it finds nothing to do.
 
-    With `rotate` both keys get new secrets, and the old ones are good for nothing at once. With `dry_run` it only says
+    With `rotate` both keys get new secrets, and the old ones are refused from then on. With `dry_run` it only says
     what it would do. Raises Stopped, cloudflare.Refused, cloudflare.ApiUnavailable, OSError.
     """
     kept = env_file.read(keys_file)

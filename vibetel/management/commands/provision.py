@@ -25,7 +25,7 @@ keys of ARCHIVE_… in the environment, and writes the same file. No secret is p
 
   manage.py provision --bucket NAME             bucket, keys, file
   manage.py provision --check --keys-file FILE  try the keys by use; exit status 1 where one does too little or too much
-  manage.py provision --rotate                  new secrets; the old are refused at once
+  manage.py provision --rotate                  new secrets; the old are refused from then on
   manage.py provision --destroy                 delete tokens, file and an empty bucket
 """
 
@@ -46,9 +46,7 @@ class Command(BaseCommand):
         """What to do, and where."""
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--check", action="store_true", help="try the keys by use, and print a report")
-        what.add_argument(
-            "--rotate", action="store_true", help="replace the keys; the old are good for nothing at once"
-        )
+        what.add_argument("--rotate", action="store_true", help="replace the keys; the old are refused from then on")
         what.add_argument("--destroy", action="store_true", help="delete tokens, file and bucket, when confirmed")
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
         parser.add_argument("--bucket", default=settings.ARCHIVE_BUCKET, help="its name; default: %(default)s")
@@ -124,7 +122,8 @@ class Command(BaseCommand):
             self.stdout.write(f"  {finding.outcome:<5}  {finding.text}")
             faults_count += finding.outcome is Outcome.FAULT
         if faults_count:
-            raise CommandError(f"Not accepted: {faults_count} faults.", returncode=1)
+            said = f"Not accepted: {faults_count} faults. R2 may take a minute to know a new key: try again."
+            raise CommandError(said, returncode=1)
         self.stdout.write("Accepted.")
 
 
