@@ -40,9 +40,9 @@ def given() -> dict[str, str]:
 
 @pytest.mark.alone
 def test_everything_serves_and_after_ctrl_c_everything_is_gone(data_dir: Path, port: int) -> None:
-    with program("manage.py", "up", data_dir=data_dir, PORT=str(port)) as portal:
+    with program("manage.py", "up", data_dir=data_dir, PORT=str(port), ADMIN_PATH="inside") as portal:
         until(lambda: portal.says("Ctrl-C stops everything"))
-        assert f"http://127.0.0.1:{port}/admin/" in portal.output()
+        assert f"http://127.0.0.1:{port}/inside/" in portal.output()
         assert "Password:" in portal.output()
         assert _status(port, "/healthz") == 200
         assert _status(port, "/readyz") == 200

@@ -1,7 +1,7 @@
 """Portal: the whole of it on one machine, as one supervised tree: servers, then web, ingest, archiver, loader and beat.
 
-In: as arguments the data folder, two ports and the commands to run then; the process environment. Out: lines, until a
-signal ends it. Fails: exit status 1, and why. Next: the URL it prints
+In: as arguments the data folder, two ports, the admin's path and the commands to run then; the process environment.
+Out: lines, until a signal ends it. Fails: exit status 1, and why. Next: the URL it prints
 
 `manage.py up` becomes this program.
 
@@ -40,9 +40,9 @@ class PortTaken(Exception):
 
 def main() -> None:
     """Runs the portal until a signal ends it."""
-    data_dir, port, ingest_port, *then = sys.argv[1:]
+    data_dir, port, ingest_port, admin_path, *then = sys.argv[1:]
     try:
-        up(Path(data_dir), int(port), int(ingest_port), then, _say)
+        up(Path(data_dir), int(port), int(ingest_port), admin_path, then, _say)
     except (PortTaken, AlreadyRunning, AddressesDamaged, StartFailed) as error:
         sys.exit(f"{error}")
 
@@ -53,7 +53,9 @@ def _say(line: str) -> None:
         sys.stdout.flush()
 
 
-def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callable[[str], None]) -> None:
+def up(
+    data_dir: Path, port: int, ingest_port: int, admin_path: str, then: list[str], say: Callable[[str], None]
+) -> None:
     """Runs the portal until SIGINT, SIGTERM or SIGHUP; once it serves, runs the commands of `then`."""
     supervisor = Supervisor(data_dir, say)
     supervisor.catch_signals()
@@ -67,7 +69,7 @@ def up(data_dir: Path, port: int, ingest_port: int, then: list[str], say: Callab
             supervisor.run_on_terminal(_manage(data_dir, "create_administrator"))
             if missing := _missing(port):
                 say(f"\nNot ready: {' and '.join(missing)} cannot be reached. See http://127.0.0.1:{port}/readyz")
-            say(f"\nThe portal is at http://127.0.0.1:{port}/ and its admin at http://127.0.0.1:{port}/admin/")
+            say(f"\nThe portal is at http://127.0.0.1:{port}/ and its admin at http://127.0.0.1:{port}/{admin_path}/")
             say(f"Events go to http://127.0.0.1:{ingest_port}/api/pipeline (OpenAPI: /api/schema)")
             say(f"Logs are in {data_dir / 'log'}. Ctrl-C stops everything.")
             for command in then:

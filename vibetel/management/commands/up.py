@@ -39,6 +39,6 @@ class Command(BaseCommand):
         """Becomes the supervisor, which needs no Django and is half as large. Raises CommandError where it cannot."""
         if _missing:
             raise CommandError(f"{_missing} is not installed: pip install -r requirements-embedded.txt")
-        given = [str(settings.DATA_DIR), str(settings.PORT), str(settings.INGEST_PORT), *then]
+        given = [str(settings.DATA_DIR), str(settings.PORT), str(settings.INGEST_PORT), settings.ADMIN_PATH, *then]
         os.chdir(portal.CHECKOUT)
         os.execv(sys.executable, [sys.executable, "-m", portal.__name__, *given])  # noqa: S606 - our own command
