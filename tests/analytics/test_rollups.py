@@ -303,6 +303,28 @@ def test_refresh_goes_on_past_days_that_cannot_be_read(caplog: pytest.LogCapture
     assert "day 2026-11-21 cannot be read" in caplog.text
 
 
+def test_refresh_that_fails_beside_has_written_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day's rows are made in a thread, while those of the day before are written."""
+    days = [date(2026, 11, day) for day in (18, 19, 20)]
+    archive.put(batches.archive_object("a", [line(timestamp=f"{day}T10:00:00Z") for day in days]))
+    load.catch_up(everything=True, wait=True)
+
+    def fail(day: date, them: Combinations) -> CombinationsRow | None:
+        if day == days[1]:
+            raise MemoryError
+        return made(day, them)
+
+    made = rollups.combinations_row
+    with monkeypatch.context() as patch:
+        patch.setattr(rollups, "combinations_row", fail)
+        with pytest.raises(MemoryError):
+            rollups.refresh()
+    assert not HourlyRollup.objects.exists()
+    assert (totals(), TouchedHour.objects.count()) == ({}, 3)
+    assert rollups.refresh() == 3
+    assert totals() == dict.fromkeys(days, 1)
+
+
 def garble(hour: datetime) -> bytes:
     """A bit of the hour's rollup is flipped. Answers what it is now."""
     row = HourlyRollup.objects.get(hour=hour)
