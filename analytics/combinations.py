@@ -300,7 +300,7 @@ def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
 
 def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
     """How long runs took: each bucket of each part once, in order."""
-    width = int(buckets.max(initial=0)) + 1
+    width = np.int64(buckets.max(initial=0)) + 1  # parts may be counted in 32 bits
     cells, found = packing.totals(parts * width + buckets, times)
     return cells // width, cells % width, found
 

@@ -11,6 +11,7 @@ only their days are computed anew.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -262,8 +263,22 @@ def _seen_on(day: date) -> BitMap:
 def _totals(**when: date) -> Iterator[tuple[date, BitMap]]:
     """Who had a run on each day."""
     totals = DailyRollup.objects.filter(dimension=TOTAL, **when).order_by("day")
-    for day, installations in runs.binary_rows(totals.values_list("day", "installations")):
-        yield day, breakdowns.only_set(installations)
+    for day, packed in runs.binary_rows(totals.values_list("day", "installations")):
+        try:
+            installations = breakdowns.only_set(packed)
+        except GARBLED:
+            logger.error("day %s cannot be read: who had a run is read from its hours.", day)
+            installations = _in_hours_of(day)
+        yield day, installations
+
+
+def _in_hours_of(day: date) -> BitMap:
+    start, found = datetime.combine(day, time(), UTC), BitMap()
+    for hour, packed in runs.packed_hours(start, start + timedelta(days=1)):
+        with suppress(*GARBLED):
+            found |= breakdowns.bitmap(runs.unpacked(hour, packed)["installation"])
+    found.discard(0)  # placeholders
+    return found
 
 
 def _note_days(came: Mapping[date, BitMap]) -> None:

@@ -43,8 +43,15 @@ COLUMNS = (
     "completion_tokens",
 )
 
-# No value's number, and no installation's id, is beyond: what is computed of such ones fails, or takes all memory.
-_MOST = {**dict.fromkeys(NUMBERED, (1 << 25) - 1), "installation": (1 << 31) - 1}
+# No run has more: what is computed of such numbers fails, or takes all memory.
+_MOST = {
+    **dict.fromkeys(COLUMNS, 1 << 40),  # tokens
+    **dict.fromkeys(NUMBERED, (1 << 25) - 1),
+    "options": (1 << 62) - 1,
+    "failed": 1,
+    "installation": (1 << 31) - 1,
+    "bucket": 10_000,
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def unpacked(hour: datetime, packed: bytes) -> Runs:
     columns = dict(zip(COLUMNS, packing.unpack(packed), strict=True))
     for name, most in _MOST.items():
         if columns[name].itemsize > 2 and columns[name].max(initial=0) > most:  # few are so wide
-            raise ValueError(f"no {name} has such a number")
+            raise ValueError(f"{name}: no run has such a number")
     return Runs({"hour": np.full(len(columns["failed"]), int(hour.timestamp()) // 3600, np.uint32), **columns})
 
 

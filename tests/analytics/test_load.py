@@ -593,6 +593,31 @@ def test_load_by_several_at_once_is_as_by_one(empty_buffer: None, empty_bucket: 
     bucket.assert_books_balance()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_load_of_random_copies_by_several_at_once_is_as_by_one(empty_buffer: None, empty_bucket: None) -> None:
+    """Each with its rollups, while copies of the same events still come."""
+    copies = random_lines(random.Random(1))
+    several = 3
+
+    def put_and_look(share: int) -> None:
+        try:
+            for number, copy in enumerate(copies[share::several]):
+                put_text(copy, name=f"{number % 4}-{share}-{number}")
+                catch_up()
+                rollups.refresh()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(several) as pool:
+        for look in [pool.submit(put_and_look, share) for share in range(several)]:
+            look.result()
+    bucket.assert_books_balance()
+    by_several = bucket.warehouse()
+    bucket.empty_warehouse()
+    catch_up()
+    assert by_several == bucket.warehouse()
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_load_stopped_before_or_after_the_events_has_written_nothing(
     when: str, monkeypatch: pytest.MonkeyPatch

@@ -290,6 +290,41 @@ def test_refresh_goes_on_past_a_frozen_hour_that_cannot_be_read(caplog: pytest.L
     assert bytes(HourlyRollup.objects.get(hour=old).packed) == garbled  # for whoever can mend it
 
 
+def test_refresh_goes_on_past_days_that_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    load_lines(
+        line(userId=ALICE, timestamp="2026-11-21T10:00:00Z"),
+        line(userId=ALICE, eventId=EVENT, received_at=NOON + timedelta(minutes=1)),
+        line(userId=BOB),
+    )
+    DailyRollup.objects.update(installations=b"garbled")
+    load_lines(line(userId=ALICE, eventId=EVENT, timestamp="2026-11-20T10:00:00Z"))
+    assert totals() == {date(2026, 11, 20): 1, date(2026, 11, 21): 1, TODAY: 1}
+    assert (seen(ALICE), seen(BOB)) == ((date(2026, 11, 20), date(2026, 11, 21)), (TODAY, TODAY))
+    assert "day 2026-11-21 cannot be read" in caplog.text
+
+
+def test_refresh_that_fails_beside_has_written_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day's rows are made in a thread, while those of the day before are written."""
+    days = [date(2026, 11, day) for day in (18, 19, 20)]
+    archive.put(batches.archive_object("a", [line(timestamp=f"{day}T10:00:00Z") for day in days]))
+    load.catch_up(everything=True, wait=True)
+
+    def fail(day: date, them: Combinations) -> CombinationsRow | None:
+        if day == days[1]:
+            raise MemoryError
+        return made(day, them)
+
+    made = rollups.combinations_row
+    with monkeypatch.context() as patch:
+        patch.setattr(rollups, "combinations_row", fail)
+        with pytest.raises(MemoryError):
+            rollups.refresh()
+    assert not HourlyRollup.objects.exists()
+    assert (totals(), TouchedHour.objects.count()) == ({}, 3)
+    assert rollups.refresh() == 3
+    assert totals() == dict.fromkeys(days, 1)
+
+
 def garble(hour: datetime) -> bytes:
     """A bit of the hour's rollup is flipped. Answers what it is now."""
     row = HourlyRollup.objects.get(hour=hour)
@@ -371,6 +406,13 @@ def test_percentile_is_within_its_accuracy() -> None:
 def test_percentile_leaves_out_failures_and_needs_a_run() -> None:
     load_lines(line(duration=5, hasError=True))
     assert of_all().percentiles_ms(0.5) == [None]
+
+
+def test_histograms_tell_many_parts_apart() -> None:
+    """Parts are numbered in 32 bits, and with their buckets they are more."""
+    parts, columns = np.array([0, 5_000_000], np.int32), (np.array([605, 3]), np.array([1, 2]))
+    found = combinations.histograms(parts, *columns)
+    assert [column.tolist() for column in found] == [[0, 5_000_000], [605, 3], [1, 2]]
 
 
 # -- In a form that merges --------------------------------------------------------------------------------------------
