@@ -22,6 +22,7 @@ _HOUR_SECONDS = 3600.0
 # What is asked for every hour, or every hour of the night, is due so long after it was last done.
 _MISSED_SECONDS = 5.5 * _HOUR_SECONDS
 _VERIFY_SECONDS = 12 * _HOUR_SECONDS
+_ANOTHER_ENDS_SECONDS = 60.0
 
 # While Postgres or the bucket is slow, looks must not fill every thread of the worker: other tasks need one, and where
 # one worker takes both queues, the archiver's.
@@ -92,7 +93,8 @@ def prune_nightly() -> None:
 
 
 def _bring_up(*, everything: bool) -> None:
-    if not _one_look_at_a_time.acquire(blocking=False):
+    # Of looks at what is new another is due in a moment; one at the whole bucket lets the one that is on end first.
+    if not _one_look_at_a_time.acquire(timeout=_ANOTHER_ENDS_SECONDS if everything else 0):
         return
     try:
         job, seconds = ("missed", _HOUR_SECONDS) if everything else ("loader", settings.LOAD_INTERVAL_SECONDS)

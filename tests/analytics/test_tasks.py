@@ -1,6 +1,7 @@
 """Tasks: of several that say "look now" one is heard, and what was not done is asked for again."""
 
 from collections.abc import Callable
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -55,6 +56,14 @@ def test_look_at_new_objects_is_taken_when_its_turn_ended() -> None:
     turn_ends("loader")
     tasks.load_new_objects()
     assert looks("loader") == 2
+
+
+def test_look_at_all_objects_lets_the_one_that_is_on_end_first() -> None:
+    """Else a loader that is always at one would never look everywhere."""
+    tasks._one_look_at_a_time.acquire()
+    Timer(0.2, tasks._one_look_at_a_time.release).start()
+    tasks.load_missed_objects()
+    assert looks("missed") == 1
 
 
 def test_look_at_all_objects_is_not_due_again_in_an_hour() -> None:
