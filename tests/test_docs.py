@@ -1,4 +1,4 @@
-"""The README names what there is, and nothing else."""
+"""README and docs name what there is, and nothing else."""
 
 import re
 from pathlib import Path
@@ -31,3 +31,12 @@ def test_readme_names_every_command() -> None:
     assert commands
     missing = {name for name in commands if f"`{name}`" not in README and f"manage.py {name}`" not in README}
     assert not missing
+
+
+def test_docs_name_tests_that_there_are() -> None:
+    named = {name for doc in ROOT.glob("docs/**/*.md") for name in re.findall(r"`(test_\w+)`", doc.read_text())}
+    there = {
+        name for path in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named
+    assert not named - there
