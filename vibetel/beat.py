@@ -2,7 +2,7 @@
 
 In: the settings. Out: Celery's loader for beat (vibetel/start.py). Next: celery beat
 
-Beat sends tasks by their names. Without them, and Django's apps that they need, it is half as large.
+Beat sends tasks by their names. Without them, and Django's apps that they need, it takes less memory.
 """
 
 import logging.config

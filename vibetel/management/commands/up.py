@@ -36,7 +36,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, then: list[str], **options: Any) -> None:
-        """Becomes the supervisor, which needs no Django and is half as large. Raises CommandError where it cannot."""
+        """Becomes the supervisor, which loads no app of Django: less memory. Raises CommandError where it cannot."""
         if _missing:
             raise CommandError(f"{_missing} is not installed: pip install -r requirements-embedded.txt")
         given = [str(settings.DATA_DIR), str(settings.PORT), str(settings.INGEST_PORT), settings.ADMIN_PATH, *then]
