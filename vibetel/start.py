@@ -31,7 +31,7 @@ def ingest_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
 
 def archiver_command() -> list[str]:
     """The command that writes to the bucket when it is told to look."""
-    return _worker("archive", threads=3)
+    return ["env", "DJANGO_SETTINGS_MODULE=vibetel.archiver_settings", *_worker("archive", threads=3)]
 
 
 def loader_command() -> list[str]:

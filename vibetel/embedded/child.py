@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -91,6 +93,17 @@ def end_of_log(data_dir: Path, child: Child) -> str:
         log.seek(max(0, log.seek(0, os.SEEK_END) - 20_000))
         lines = log.read().decode(errors="replace").splitlines()[-20:]
     return "\n".join([f"the end of {path}:", *lines])
+
+
+def answer(port: int, path: str) -> tuple[int, bytes]:
+    """What a child serves on loopback under the path: status and body; status 0 where there is no answer."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", path)
+            found = connection.getresponse()
+            return found.status, found.read()
+        except (OSError, HTTPException):
+            return 0, b""
 
 
 def write_private(path: Path, text: str) -> None:

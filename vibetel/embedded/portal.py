@@ -16,14 +16,13 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vibetel import start
 from vibetel.embedded import servers
 from vibetel.embedded.addresses import AddressesDamaged, environment, is_free, is_given, is_replaced
-from vibetel.embedded.child import Child, StartFailed
+from vibetel.embedded.child import Child, StartFailed, answer
 from vibetel.embedded.supervisor import AlreadyRunning, Stopped, Supervisor
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -142,25 +141,14 @@ def _with_keys(data_dir: Path, *roles: str) -> dict[str, str]:
 
 
 def _is_healthy(port: int) -> bool:
-    status, _ = _get(port, "/healthz")
+    status, _ = answer(port, "/healthz")
     return status == 200
 
 
 def _missing(port: int) -> list[str]:
     """What the portal cannot reach of its servers."""
-    status, body = _get(port, "/readyz")
+    status, body = answer(port, "/readyz")
     return list(json.loads(body)["missing"]) if status else ["the portal itself"]
-
-
-def _get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body; status 0 where there is no answer."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, HTTPException):
-            return 0, b""
 
 
 if __name__ == "__main__":

@@ -7,15 +7,11 @@ Its S3 port asks for keys. Its inner ports do not, so on this machine they are o
 
 import json
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException
+from http import HTTPStatus
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from vibetel.embedded.addresses import BUCKET, SEAWEEDFS_PORTS, WEED, archive_endpoint_url
-from vibetel.embedded.child import SERVER_ENVIRONMENT, Child, write_private
+from vibetel.embedded.addresses import BUCKET, SEAWEEDFS_PORTS, WEED
+from vibetel.embedded.child import SERVER_ENVIRONMENT, Child, answer, write_private
 
 
 def child(data_dir: Path, lines: Mapping[str, str]) -> Child:
@@ -34,7 +30,15 @@ def child(data_dir: Path, lines: Mapping[str, str]) -> Child:
         # volume server's first call in one start of four, and the second call comes five seconds later. The worker
         # that would recode volumes looks for the admin server at another port than this one, and so stays idle.
         command=[
-            *(str(WEED), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            *(
+                str(WEED),
+                "-logtostderr=true",
+                "mini",
+                f"-dir={folder}",
+                f"-bucket={BUCKET}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+            ),
             *(
                 "-master.telemetry=false",
                 "-master.resumeState=false",
@@ -48,7 +52,7 @@ def child(data_dir: Path, lines: Mapping[str, str]) -> Child:
         ],
         environment=SERVER_ENVIRONMENT | {"HOME": str(folder), "GOGC": "50", "GOMEMLIMIT": "400MiB"},
         prepare=prepare,
-        ready=lambda: _has_volumes(lines) and _has_bucket(lines),
+        ready=lambda: _is_ready(lines),
     )
 
 
@@ -59,7 +63,7 @@ def _option(port: str) -> str:
 
 
 def _identities(lines: Mapping[str, str]) -> list[dict[str, object]]:
-    """One key to make the bucket, one that can only write to it, one that can only read it."""
+    """One key that may do anything, one that can only write to the bucket, one that can only read it."""
     actions = {"admin": ["Admin"], "write": [f"Write:{BUCKET}"], "read": [f"Read:{BUCKET}", f"List:{BUCKET}"]}
     return [
         {
@@ -71,39 +75,14 @@ def _identities(lines: Mapping[str, str]) -> list[dict[str, object]]:
     ]
 
 
-def _has_volumes(lines: Mapping[str, str]) -> bool:
-    """Whether its volume server has joined: the S3 port answers before that, and the first write would hang."""
-    connection = HTTPConnection("127.0.0.1", int(lines["SEAWEEDFS_MASTER_PORT"]), timeout=2)
-    try:
-        connection.request("GET", "/dir/status")
-        return bool(json.load(connection.getresponse())["Topology"]["DataCenters"])
-    except (OSError, HTTPException, ValueError):
-        return False
-    finally:
-        connection.close()
+def _is_ready(lines: Mapping[str, str]) -> bool:
+    """Whether its volume server has joined, it has the bucket, and its S3 port answers.
 
-
-def _has_bucket(lines: Mapping[str, str]) -> bool:
-    """Whether the server answers; creates the bucket where it is missing."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=archive_endpoint_url(lines),
-        region_name="auto",
-        aws_access_key_id="admin",
-        aws_secret_access_key=lines["SEAWEEDFS_ADMIN_SECRET"],
-        config=Config(
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-            connect_timeout=1,
-            read_timeout=2,
-            proxies={},
-        ),
-    )
-    try:
-        if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
-            client.create_bucket(Bucket=BUCKET)
-    except (BotoCoreError, ClientError):
+    That port answers before the first of these, and a write then would hang.
+    """
+    _, topology = answer(int(lines["SEAWEEDFS_MASTER_PORT"]), "/dir/status")
+    if not topology or not json.loads(topology)["Topology"]["DataCenters"]:
         return False
-    finally:
-        client.close()
-    return True
+    bucket, _ = answer(int(lines["SEAWEEDFS_FILER_PORT"]), f"/buckets/{BUCKET}/")
+    s3, _ = answer(int(lines["SEAWEEDFS_S3_PORT"]), "/")
+    return bucket == HTTPStatus.OK and s3 != 0
