@@ -125,9 +125,9 @@ class Combinations:
         failures = runs * self.values["failed"][places]
         return Usage(numbers[places], installations, runs, failures, log_durations)
 
-    @cached_property
+    @property
     def counted(self) -> list[Numbers]:
-        """A column for each of COUNTS, as bincount takes it."""
+        """A column for each of COUNTS."""
         return _in_order(self.counts, self.values["failed"])
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
@@ -137,6 +137,8 @@ class Combinations:
         return histograms(parts[there], buckets[there], times[there])
 
     def _members(self, part: Numbers, count: int) -> Members:
+        if count == 1 and not part.any():  # every day's are kept: a column of zeros need not take room
+            return Members(pairs=[(np.broadcast_to(np.uint8(0), len(self.users.places)), self.users.installations)])
         parts, ids = part.astype(np.min_scalar_type(count))[self.users.places], self.users.installations
         if len(part) and part.max() >= count:
             there = parts < count
@@ -293,9 +295,9 @@ def _counted(them: Runs) -> dict[str, Numbers]:
 
 
 def _in_order(counted: Mapping[str, Numbers], failed: Numbers) -> list[Numbers]:
-    """COUNTS of each, as what bincount takes: exact up to 2^53."""
+    """COUNTS of each."""
     found = {**counted, "failures": counted["runs"] * failed}
-    return [found[name].astype(np.float64) for name in COUNTS]
+    return [found[name] for name in COUNTS]
 
 
 def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
@@ -306,7 +308,10 @@ def histograms(parts: Numbers, buckets: Numbers, times: Numbers) -> Durations:
 
 
 def counts_of(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
-    """A row for each of so many parts: `part` is the place of each; where that is beyond them, it has none."""
+    """A row for each of so many parts: `part` is the place of each; where that is beyond them, it has none.
+
+    Sums are exact up to 2^53.
+    """
     counts = np.zeros((count, len(COUNTS)), np.int64)
     for place, column in enumerate(columns):
         counts[:, place] = np.bincount(part, column, count)[:count]

@@ -3,13 +3,15 @@
 In: columns, or as stored. Out: the same, added up. Pure. Next: queries/users.py, queries/versions.py
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analytics import packing, runs
 from analytics.packing import Numbers
+
+_KEPT_MAX_COUNT = 500_000
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,19 @@ def unpacked(packed: bytes) -> Usage:
 
 
 def together(several: Iterable[Usage]) -> Usage:
-    """All of them, one after the other."""
-    them = [one.columns() for one in several]
-    return Usage(*map(np.concatenate, zip(*them, strict=True))) if them else nobody()
+    """All of them, one after the other; where they are many, added up as they come, which takes less memory."""
+    kept: list[Usage] = []
+    count = 0
+    for one in several:
+        kept.append(one)
+        count += len(one)
+        if count > _KEPT_MAX_COUNT:
+            kept, count = [_joined(kept).added_up()], 0
+    return _joined(kept) if kept else nobody()
+
+
+def _joined(several: Sequence[Usage]) -> Usage:
+    return Usage(*map(np.concatenate, zip(*(one.columns() for one in several), strict=True)))
 
 
 def nobody() -> Usage:
