@@ -31,12 +31,12 @@ def ingest_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
 
 def archiver_command() -> list[str]:
     """The command that writes to the bucket when it is told to look."""
-    return ["env", "DJANGO_SETTINGS_MODULE=vibetel.archiver_settings", *_worker("archive", threads=3)]
+    return _worker("archive", "vibetel.archiver_settings", threads=3)
 
 
 def loader_command() -> list[str]:
     """The command that loads, reads the books, verifies and prunes when it is told to look."""
-    return _worker("load", threads=5)
+    return _worker("load", "vibetel.settings", threads=5)
 
 
 def beat_command() -> list[str]:
@@ -47,9 +47,10 @@ def beat_command() -> list[str]:
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel")
 
 
-def _worker(queue: str, threads: int) -> list[str]:
+def _worker(queue: str, settings: str, threads: int) -> list[str]:
     return [
-        *("env", "MALLOC_ARENA_MAX=2"),  # else glibc keeps the memory of the largest batch for each thread
+        # Without the latter glibc keeps the memory of the largest batch for each thread.
+        *("env", f"DJANGO_SETTINGS_MODULE={settings}", "MALLOC_ARENA_MAX=2"),
         *(*_CELERY, "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
         *("--pool", "threads", "--concurrency", str(threads), "--without-mingle", "--without-gossip"),
     ]
