@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analytics import charts, queries
 from analytics.dashboards import over_time, wording
-from analytics.dashboards.metrics import METRICS, exact
+from analytics.dashboards.metrics import exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
 from analytics.dashboards.parts import FIGURES, Figure, parts_panel, whiskers
@@ -92,10 +92,10 @@ _SHARE_OF_RUNS = Figure(
 
 
 def _commands(asked: Asked, commands: Sequence[Part]) -> Panel:
-    steps = queries.series(replace(asked.chosen, compare="off"), asked.now)
+    spans = queries.spans(asked.chosen, asked.now)
     trend = Figure(
         Column("Trend", look="wide far trend"),
-        lambda part: over_time.sparkline(asked, steps, part.steps, METRICS["runs"]),
+        lambda part: over_time.sparkline(asked, spans, part.steps),
     )
     runs_each, tokens = (_far(FIGURES[name]) for name in ("runs_per_installation", "tokens_per_run"))
     figures = (

@@ -31,8 +31,10 @@ def panels(asked: Asked) -> Sequence[Panel]:
     """The error rate over time, the types that failures are of, and where they happen."""
     everything = whatever_error(asked.chosen)
     totals, series = rates(asked, everything)
-    steps = {part.value: part.steps for part in queries.parts(asked.chosen, asked.now, ERROR_TYPE, in_steps=True)}
-    types = [one for one in queries.errors(everything, asked.now) if one.error_type in steps]
+    types = queries.errors(everything, asked.now)
+    parts = queries.parts(asked.chosen, asked.now, ERROR_TYPE, in_steps=True, counts_only=True)
+    steps = {part.value: part.steps for part in parts}
+    types = [one for one in types if one.error_type in steps]
     without = totals.now.failures - sum(one.runs for one in types)
     only_some = "" if everything.selection is asked.chosen.selection else " with the error types of the filter"
     return [
@@ -40,7 +42,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
         over_time.over_time(
             asked, series, [ERROR_RATE], id="rate", title="Error rate", note=f"share of all runs that failed{only_some}"
         ),
-        _types(asked, types, [[step.runs for step in steps[one.error_type]] for one in types], series, without),
+        _types(asked, types, [steps[one.error_type] for one in types], series, without),
         *(
             failures_by(
                 asked,
@@ -88,10 +90,10 @@ def failures_by(
 
     `failures` is how many there are: some may have no value. `panel`: note, details and so on.
     """
-    found = queries.parts(everything, asked.now, by)
+    found = queries.parts(everything, asked.now, by, counts_only=True)
     all_runs = {part.value: part for part in found}
     if everything.selection is not asked.chosen.selection:
-        found = queries.parts(asked.chosen, asked.now, by)
+        found = queries.parts(asked.chosen, asked.now, by, counts_only=True)
     failed = sorted(
         (replace(part, now=replace(part.now, runs=part.now.failures)) for part in found),
         key=lambda part: (-part.now.runs, -all_runs[part.value].now.runs, part.value),

@@ -21,12 +21,12 @@ def failures(asked: Asked, totals: Totals, series: Series, errors: Sequence[Part
     """
     rate, runs = METRICS["error_rate"], METRICS["runs"]
 
-    def share(failures: Figures, of: Figures | None) -> float | None:
-        return failures.runs / of.runs if of and of.runs else None
+    def share(failures: int, of: Figures | None) -> float | None:
+        return failures / of.runs if of and of.runs else None
 
     def change(part: Part) -> Cell:
-        before = share(part.before, totals.before)
-        return Cell(exact(before), wording.change(share(part.now, totals.now), before, good=-1))
+        before = share(part.before.runs, totals.before)
+        return Cell(exact(before), wording.change(share(part.now.runs, totals.now), before, good=-1))
 
     def trend(part: Part) -> Cell:
         shares = [
@@ -36,7 +36,7 @@ def failures(asked: Asked, totals: Totals, series: Series, errors: Sequence[Part
         return Cell(None, charts.sparkline(shares))
 
     figures = (
-        Figure(Column("Rate", "rate", "strong"), lambda part: rate.cell_of(share(part.now, totals.now))),
+        Figure(Column("Rate", "rate", "strong"), lambda part: rate.cell_of(share(part.now.runs, totals.now))),
         Figure(Column("Runs", "runs", "quiet"), lambda part: runs.cell(part.now)),
         "installations",
         Figure(Column("Trend", look="wide trend"), trend),

@@ -8,7 +8,7 @@ from analytics.dashboards import grids, over_time, wording
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Column, Panel
 from analytics.dashboards.parts import FIGURES, tree_panel
-from analytics.queries import Part, Series
+from analytics.queries import Part
 
 _FIGURES = (
     *("runs", "share", "installations", "tokens_per_run"),
@@ -20,8 +20,8 @@ _FIGURES = (
 def panels(asked: Asked) -> Sequence[Panel]:
     """The tree, models over time, and the pairs of models of the plan command."""
     chosen, now = asked.chosen, asked.now
-    branches, series = queries.tree(chosen, now), queries.series(chosen, now)
-    without = sum(point.figures.runs for point in series.now) - sum(each.provider.now.runs for each in branches)
+    branches = queries.tree(chosen, now)
+    without = queries.excluded(chosen).runs - sum(each.provider.now.runs for each in branches)
     return [
         tree_panel(
             asked,
@@ -34,7 +34,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
             none_url=asked.only("provider", queries.NONE),
             wide=True,
         ),
-        _over_time(asked, series, queries.parts(chosen, now, "model", in_steps=True)),
+        _over_time(asked, queries.parts(chosen, now, "model", in_steps=True)),
         grids.heat_map(
             queries.matrix(chosen, now, "file_thinking_model"),
             lambda figures: figures.runs,
@@ -52,21 +52,22 @@ def panels(asked: Asked) -> Sequence[Panel]:
 PAGE = Page(name="models", title="Providers and models", icon="models", panels=panels)
 
 
-def _over_time(asked: Asked, series: Series, models: Sequence[Part]) -> Panel:
+def _over_time(asked: Asked, models: Sequence[Part]) -> Panel:
     """Shares rather than runs: weekends would be all there is to see."""
-    whole = [sum(of_step) for of_step in zip(*([step.runs for step in part.steps] for part in models), strict=True)]
+    spans = queries.spans(asked.chosen, asked.now)
+    whole = [sum(of_step) for of_step in zip(*(part.steps for part in models), strict=True)]
     layers = [
-        (part.value, [step.runs / runs if runs else 0.0 for step, runs in zip(part.steps, whole, strict=True)])
+        (part.value, [of_part / runs if runs else 0.0 for of_part, runs in zip(part.steps, whole, strict=True)])
         for part in models
     ]
     return over_time.stacked(
         asked,
-        [point.start for point in series.now],
-        [point.partial for point in series.now],
+        [span.start for span in spans],
+        [span.partial for span in spans],
         over_time.most(layers),
         id="shares",
         title="Models over time",
-        note=f"share of the runs with a model, by {series.interval}",
+        note=f"share of the runs with a model, by {asked.chosen.interval}",
         nothing="No run of these days names a model.",
         high=True,
         wide=True,

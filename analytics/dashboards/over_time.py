@@ -14,7 +14,7 @@ from analytics.dashboards import wording
 from analytics.dashboards.metrics import METRICS, Metric, exact
 from analytics.dashboards.page import Asked
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, ChartPanel, Column, Row, Table
-from analytics.queries import Figures, Point, Series, Totals
+from analytics.queries import Point, Series, Span, Totals
 
 _T = TypeVar("_T")
 
@@ -195,12 +195,9 @@ def values_of(points: Sequence[Point], metric: Metric, now: datetime) -> list[fl
     return [metric.of(point.figures) if point.start <= now else None for point in points]
 
 
-def sparkline(asked: Asked, series: Series, steps: Sequence[Figures], metric: Metric) -> Cell:
-    """A part's figures over time, for a cell of a table; `series` tells which steps are still to come."""
-    values = [
-        metric.of(figures) if point.start <= asked.now else None
-        for point, figures in zip(series.now, steps, strict=True)
-    ]
+def sparkline(asked: Asked, spans: Sequence[Span], steps: Sequence[int]) -> Cell:
+    """A part's runs over time, for a cell of a table; `spans` tell which steps are still to come."""
+    values = [runs if span.start <= asked.now else None for span, runs in zip(spans, steps, strict=True)]
     return Cell(None, charts.sparkline(values))
 
 

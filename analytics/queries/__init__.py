@@ -16,7 +16,7 @@ from analytics.queries.parts import Part, parts
 from analytics.queries.selection import NONE, Selection
 from analytics.queries.shares import Branch, Excluded, Matrix, Who, excluded, matrix, options, tree, who
 from analytics.queries.snapshot import snapshot
-from analytics.queries.totals import Point, Series, Totals, series, totals
+from analytics.queries.totals import Point, Series, Span, Totals, series, spans, totals
 from analytics.queries.users import (
     Active,
     ActiveDay,
@@ -75,6 +75,7 @@ __all__ = [
     "Selection",
     "Series",
     "Side",
+    "Span",
     "Totals",
     "VersionAdoption",
     "Who",
@@ -94,6 +95,7 @@ __all__ = [
     "runs_per_installation",
     "series",
     "snapshot",
+    "spans",
     "totals",
     "tree",
     "who",

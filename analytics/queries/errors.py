@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from analytics import breakdowns
-from analytics.breakdowns import COUNTS
 from analytics.dimensions import ALL
 from analytics.packing import Numbers
 from analytics.queries.filters import Filter
+from analytics.queries.parts import RUNS
 from analytics.queries.selection import Selection
 from analytics.queries.totals import comparable
 
 ERROR_TYPE = "error_type"
-_RUNS = COUNTS.index("runs")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def errors(chosen: Filter, now: datetime) -> list[ErrorType]:
     for place, number in enumerate(numbers):
         if not chosen.selection.lists(ERROR_TYPE, names[number]):
             continue
-        count = int(current.counts[place, _RUNS])
+        count = int(current.counts[place, RUNS])
         first_day, last_day = seen.of[number]
         found.append(
             ErrorType(
@@ -91,8 +90,8 @@ def _versions(selection: Selection, start: datetime, until: datetime) -> dict[in
 
 
 def _all_runs(selection: Selection, start: datetime, until: datetime) -> int:
-    return int(selection.breakdown(ALL, start, until).counts[:, _RUNS].sum())
+    return int(selection.breakdown(ALL, start, until, counts_only=True).counts[:, RUNS].sum())
 
 
 def _runs_of(keys: Numbers, counts: Numbers) -> list[tuple[int, int]]:
-    return list(zip(keys.tolist(), counts[:, _RUNS].tolist(), strict=True))
+    return list(zip(keys.tolist(), counts[:, RUNS].tolist(), strict=True))

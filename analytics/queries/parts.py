@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from analytics import breakdowns
-from analytics.breakdowns import Breakdown
+from analytics.breakdowns import COUNTS, Breakdown
 from analytics.dimensions import BREAKDOWNS, NUMBERED
 from analytics.packing import Numbers
 from analytics.queries import figures
@@ -16,13 +16,15 @@ from analytics.queries.figures import NOTHING, Figures
 from analytics.queries.filters import Filter
 from analytics.queries.totals import by_step, comparable, steps
 
+RUNS = COUNTS.index("runs")
+
 
 @dataclass(frozen=True)
 class Part:
     """The runs of one value, or of a pair of them. `share` (0 to 1) is of all runs that have a value.
 
     A run may have several options: for shares of all runs ask `options`. `steps` has the
-    figures of each step of the period, where they were asked for. Of `before` installations and
+    runs of each step of the period, where they were asked for. Of `before` installations and
     percentiles are None.
     """
 
@@ -30,7 +32,7 @@ class Part:
     share: float
     now: Figures
     before: Figures
-    steps: Sequence[Figures] = ()
+    steps: Sequence[int] = ()
 
     @property
     def value(self) -> str:
@@ -38,15 +40,18 @@ class Part:
         return " ".join(self.values)
 
 
-def parts(chosen: Filter, now: datetime, by: str, *, in_steps: bool = False) -> list[Part]:
-    """The values that runs of the period have, the one with the most runs first."""
+def parts(chosen: Filter, now: datetime, by: str, *, in_steps: bool = False, counts_only: bool = False) -> list[Part]:
+    """The values that runs of the period have, the one with the most runs first.
+
+    Perhaps without installations and percentiles.
+    """
     period = chosen.period
-    current = chosen.selection.breakdown(by, period.start, period.until)
+    current = chosen.selection.breakdown(by, period.start, period.until, counts_only=counts_only)
     earlier = chosen.selection.breakdown(by, *comparable(chosen, now), counts_only=True)
     names = _names(chosen, by, current.keys)
     was = dict(zip(earlier.keys.tolist(), figures.of_parts(earlier), strict=True))
     stepped = _in_steps(chosen, by, current) if in_steps else {}
-    all_runs = int(current.counts[:, 0].sum())
+    all_runs = int(current.counts[:, RUNS].sum())
     found = [
         Part(
             values=names[key],
@@ -60,14 +65,14 @@ def parts(chosen: Filter, now: datetime, by: str, *, in_steps: bool = False) -> 
     return sorted(found, key=lambda part: (-part.now.runs, part.values))
 
 
-def _in_steps(chosen: Filter, by: str, current: Breakdown) -> dict[int, list[Figures]]:
-    found = by_step(chosen, by, chosen.period)
-    rows: dict[int, list[Figures]] = {key: [] for key in current.keys.tolist()}
+def _in_steps(chosen: Filter, by: str, current: Breakdown) -> dict[int, list[int]]:
+    found = by_step(chosen, by, chosen.period, counts_only=True)
+    rows: dict[int, list[int]] = {key: [] for key in current.keys.tolist()}
     for start, _ in steps(chosen.interval, chosen.period):
         one = found.get(start)
-        there = dict(zip(one.keys.tolist(), figures.of_parts(one), strict=True)) if one else {}
+        there = dict(zip(one.keys.tolist(), one.counts[:, RUNS].tolist(), strict=True)) if one else {}
         for key, row in rows.items():
-            row.append(there.get(key, NOTHING))
+            row.append(there.get(key, 0))
     return rows
 
 

@@ -97,16 +97,21 @@ class Selection:
         of_edges = (combinations.each(them).breakdown(by, counts_only=counts_only) for them in edges)
         return breakdowns.merged([*days, *of_edges])
 
-    def days(self, by: str, first: date, last: date) -> dict[date, Breakdown]:
+    def days(self, by: str, first: date, last: date, *, counts_only: bool = False) -> dict[date, Breakdown]:
         """Each UTC day that has runs, from `first` to `last` inclusive."""
         several: dict[date, list[Breakdown]] = {}
-        for day, one in self._by_day(by, first, last + timedelta(days=1)):
+        for day, one in self._by_day(by, first, last + timedelta(days=1), counts_only=counts_only):
             several.setdefault(day, []).append(one)
         return {day: breakdowns.merged(some) for day, some in several.items()}
 
-    def hours(self, by: str, start: datetime, until: datetime) -> dict[datetime, Breakdown]:
+    def hours(
+        self, by: str, start: datetime, until: datetime, *, counts_only: bool = False
+    ) -> dict[datetime, Breakdown]:
         """Each hour that has runs, from `start` to before `until`."""
-        return {hour: combinations.each(them).breakdown(by) for hour, them in self._runs(start, until).by_hour()}
+        return {
+            hour: combinations.each(them).breakdown(by, counts_only=counts_only)
+            for hour, them in self._runs(start, until).by_hour()
+        }
 
     def usage(self, first: date, last: date) -> Usage:
         """How often each installation ran which version, from `first` to `last` inclusive; not added up."""
@@ -128,7 +133,8 @@ class Selection:
             for day in days:
                 for them in combined[day]:
                     if len(them):
-                        yield day, them.whole if by == ALL else them.breakdown(by, counts_only=counts_only)
+                        whole = by == ALL and not counts_only
+                        yield day, them.whole if whole else them.breakdown(by, counts_only=counts_only)
             return
         names: Sequence[str] = _WHOLE if by == ALL else _PARTS
         if counts_only and by != ALL and not self._of_days.get(_PARTS, {}).keys() >= set(days):
@@ -136,7 +142,7 @@ class Selection:
         stored = self._stored(names, days)
         for day in days:
             for one in stored[day]:
-                yield day, one.by(by)
+                yield day, one.by(by).counted if counts_only else one.by(by)
 
     def _stored(self, names: Sequence[str], days: Sequence[date]) -> Mapping[date, Sequence[Stored]]:
         """What these days at least have in the rollups by one value, or of all runs; read once."""

@@ -106,7 +106,8 @@ def options(chosen: Filter, now: datetime) -> list[Part]:
 
 def excluded(chosen: Filter) -> Excluded:
     """Whom the figures of this filter leave out."""
-    total = figures.of_all(chosen.selection.breakdown(ALL, chosen.period.start, chosen.period.until))
+    period = chosen.period
+    total = figures.of_all(chosen.selection.breakdown(ALL, period.start, period.until, counts_only=True))
     return Excluded(total.runs, total.placeholder_runs)
 
 

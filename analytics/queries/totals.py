@@ -27,11 +27,17 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One step of a series: from `start` (UTC) on. `partial` where it is not over, or not all of it in the period."""
+class Span:
+    """One step: from `start` (UTC) on. `partial` where it is not over, or not all of it in the period."""
 
     start: datetime
     partial: bool
+
+
+@dataclass(frozen=True)
+class Point(Span):
+    """One step of a series."""
+
     figures: Figures
 
 
@@ -62,6 +68,11 @@ def series(chosen: Filter, now: datetime) -> Series:
         now=_points(chosen, chosen.period, now),
         before=_points(chosen, before, now) if before else [],
     )
+
+
+def spans(chosen: Filter, now: datetime) -> list[Span]:
+    """The steps of the period, without gaps: what a series has without its figures, which take time."""
+    return _spans(chosen.interval, chosen.period, now)
 
 
 def comparable(chosen: Filter, now: datetime) -> tuple[datetime, datetime]:
@@ -108,21 +119,24 @@ def _next(interval: str, start: datetime) -> datetime:
 def _points(chosen: Filter, period: Period, now: datetime) -> list[Point]:
     found = by_step(chosen, ALL, period)
     return [
-        Point(
-            start=start,
-            partial=start < period.start or until > min(period.until, now),
-            figures=figures.of_all(found.get(start)),
-        )
-        for start, until in steps(chosen.interval, period)
+        Point(span.start, span.partial, figures.of_all(found.get(span.start)))
+        for span in _spans(chosen.interval, period, now)
     ]
 
 
-def by_step(chosen: Filter, by: str, period: Period) -> Mapping[datetime, Breakdown]:
+def _spans(interval: str, period: Period, now: datetime) -> list[Span]:
+    return [
+        Span(start, partial=start < period.start or until > min(period.until, now))
+        for start, until in steps(interval, period)
+    ]
+
+
+def by_step(chosen: Filter, by: str, period: Period, *, counts_only: bool = False) -> Mapping[datetime, Breakdown]:
     """A breakdown for each step that has runs."""
     if chosen.interval == "hour":
-        return chosen.selection.hours(by, period.start, period.until)
+        return chosen.selection.hours(by, period.start, period.until, counts_only=counts_only)
     several: dict[datetime, list[Breakdown]] = {}
-    for day, one in chosen.selection.days(by, period.first, period.last).items():
+    for day, one in chosen.selection.days(by, period.first, period.last, counts_only=counts_only).items():
         several.setdefault(step_of(chosen.interval, _midnight(day)), []).append(one)
     return {start: breakdowns.merged(some) for start, some in several.items()}
 

@@ -84,7 +84,7 @@ def test_totals_are_a_recount_of_the_events(selection: Selection) -> None:
             own = [event for event in current if (event.command,) == part.values]
             assert counted(part.now) == recount(own)
             assert part.before.runs == len([event for event in earlier if (event.command,) == part.values])
-            assert sum(step.runs for step in part.steps) == part.now.runs
+            assert sum(part.steps) == part.now.runs
         for part in queries.parts(chosen, NOON, "error_type"):
             assert part.now.runs == sum((event.error_type,) == part.values for event in current if event.has_error)
 
