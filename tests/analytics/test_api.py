@@ -128,8 +128,8 @@ def test_parts_by_what_is_none_says_what_there_is(reader: Client, by: str) -> No
 
 
 def test_every_query_has_a_route() -> None:
-    # The filter's own two, and what every answer is read in; pairs are parts/<by>.
-    elsewhere = {queries.parsed, queries.words, queries.snapshot, queries.matrix}
+    # The filter's own two, and what every answer is read in; pairs are parts/<by>, spans those of a series.
+    elsewhere = {queries.parsed, queries.words, queries.snapshot, queries.matrix, queries.spans}
     public = {getattr(queries, name) for name in queries.__all__ if name.islower()}
     assert {*QUESTIONS.values()} == public - elsewhere
 
