@@ -26,7 +26,8 @@ class SlimRequest(Request):
         # DRF puts this request and its view here. They would keep each other, and the body, until Python looks for
         # cycles; and it must look seldom, because a look takes its time where a hostile body has 100,000 lists.
         self.parser_context = {"request": request}
-        self.META = request.META  # which DRF would find by failing to find it here, each time
+        # Which DRF would find by failing to find them here, each time.
+        self.META, self.method = request.META, request.method
 
     @property
     def data(self) -> Any:

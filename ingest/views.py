@@ -42,6 +42,9 @@ _BODY_REFUSED = (
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
+_ACCEPTED = {"status": "accepted"}
+
+
 class BadBody(APIException):
     """The body as a whole cannot be read: `bad_encoding`, or what the checks say."""
 
@@ -243,7 +246,7 @@ def _inflate(body: bytes, wbits: int, max_bytes: int) -> bytes:
 
 def _answer(verdicts: list[Accepted | Rejected]) -> tuple[dict[str, object], int]:
     results = [_result(verdict) for verdict in verdicts]
-    success = any(isinstance(verdict, Accepted) for verdict in verdicts)
+    success = _ACCEPTED in results
     code = status.HTTP_202_ACCEPTED if success else status.HTTP_400_BAD_REQUEST
     return {"success": success, "results": results}, code
 
@@ -255,7 +258,7 @@ def _counts(checked: Checked) -> dict[str, int]:
 
 def _result(verdict: Accepted | Rejected) -> dict[str, str]:
     if isinstance(verdict, Accepted):
-        return {"status": "accepted"}
+        return _ACCEPTED
     result = {"status": "rejected", "reason": verdict.reason}
     return result | {"field": verdict.field} if verdict.field else result
 
