@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from ingest import buffer
 from tests.events import body, event
 from tests.ingest.server import Server, serving
+from tests.vibetel.programs import CHECKOUT
 
 pytestmark = [pytest.mark.usefixtures("empty_buffer"), pytest.mark.xdist_group("server")]
 
@@ -45,6 +48,11 @@ def test_an_event_is_answered_once_it_is_in_the_stream(server: Server) -> None:
     assert (status, json.loads(answer)) == (202, {"success": True, "results": [{"status": "accepted"}]})
     assert headers["Content-Type"] == JSON
     assert buffer.counters()["waiting"] == 1
+
+
+def test_the_view_is_imported_before_the_first_event() -> None:
+    program = "import sys, vibetel.ingest_wsgi; sys.exit('ingest.slim' not in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True)
 
 
 def test_processes_share_the_limits(tmp_path: Path) -> None:
