@@ -42,7 +42,7 @@ REQUEST_REASONS = {
         "missing_data": "The body is no object with `data` in it.",
     },
     405: {"method_not_allowed": "The method is none of those that `Allow` lists."},
-    411: {"length_required": "The request has no `Content-Length`."},
+    411: {"length_required": "The body is chunked, so without a `Content-Length`."},
     413: {
         "too_large": "The body has more bytes than it may, as sent or inflated.",
         "too_many_events": "The body has more events than it may: sent in smaller bodies, each gets its verdict.",
@@ -123,7 +123,7 @@ def _words() -> str:
         "At least one event accepted, and on disk: 202. None: 400. `results` has a verdict for each event, in order; "
         "a request that is refused whole has one. Answers are JSON whatever `Accept` says. A body may have "
         f"{settings.BODY_MAX_BYTES:,} bytes, as sent and inflated, and {settings.EVENTS_MAX_COUNT:,} events; it may be "
-        "compressed, and needs a `Content-Length`. Fields and options that are not listed are left out; a field that "
+        "compressed, but not chunked. Fields and options that are not listed are left out; a field that "
         "is null is taken as not there; of a key that is there twice the last counts."
     )
 

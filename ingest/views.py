@@ -128,8 +128,8 @@ class OneOfEach(BaseContentNegotiation):
 class PipelineView(APIView):
     """Receive events.
 
-    202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 411: no
-    Content-Length. 413: too large, as sent or inflated, or too many events or values: send fewer at a time. 415: not
+    202: at least one is accepted, and on disk. 400: none is; `reason` and `field` say why. 405: not POST. 411:
+    chunked. 413: too large, as sent or inflated, or too many events or values: send fewer at a time. 415: not
     JSON, or encoded as neither gzip nor deflate. 429: too many from this address or installation; 503: cannot be kept
     now: come back after `Retry-After` seconds.
     """

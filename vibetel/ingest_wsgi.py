@@ -12,11 +12,13 @@ from django.core.cache import close_caches
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, reset_queries
+from django.urls import get_resolver
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 _django = get_wsgi_application()
+get_resolver().url_patterns  # noqa: B018 - else the first event waits for its view to be imported, a second on busy cores
 
 # What Django does around each request for databases and caches: this process has none.
 request_started.disconnect(reset_queries)

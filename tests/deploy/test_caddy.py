@@ -32,11 +32,13 @@ class Seen:
 
 @dataclass
 class Front:
-    """A running Caddy before a server that says yes: its ports for events and dashboards, and what it passed on."""
+    """A running Caddy before a portal that says yes: ports for events and dashboards, what was passed on, its log."""
 
     port: int
     portal_port: int
     seen: Seen
+    portal: ThreadingHTTPServer
+    log: Path
 
     def ask(self, method: str, body: Any = None, **headers: str) -> int:
         """The status."""
@@ -48,17 +50,22 @@ class Front:
 
 
 @pytest.fixture
-def front(tmp_path: Path) -> Iterator[Front]:
-    """Where CI runs, a Caddy that is missing is a failure; elsewhere these tests are left out."""
+def front(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Front]:
+    """Where CI runs, a Caddy that is missing is a failure; elsewhere these tests are left out.
+
+    A parameter is how long it waits for a body, instead of 20 s.
+    """
     caddy = shutil.which("caddy")
     if caddy is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("Debian's package caddy is not installed")
     seen = Seen()
     ports = {name: int(port) for name, port in free_ports(["portal", "events"]).items()}
-    with _portal(seen) as upstream:
+    log = tmp_path / "log"
+    with _portal(seen) as upstream, log.open("w") as stderr:
         place = upstream.server_address[1]
         text = re.sub("127.0.0.1:800[01]", f"127.0.0.1:{place}", CADDYFILE.read_text())
-        (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n}\n" + text)
+        text = text.replace("read_body 20s", f"read_body {getattr(request, 'param', '20s')}")
+        (tmp_path / "Caddyfile").write_text(text.replace("{\n", "{\n\tadmin off\n", 1))
         process = subprocess.Popen(
             [caddy, "run", "--config", tmp_path / "Caddyfile", "--adapter", "caddyfile"],
             env={
@@ -67,11 +74,11 @@ def front(tmp_path: Path) -> Iterator[Front]:
                 "PORTAL_HOST": f"http://127.0.0.1:{ports['portal']}",
                 "EVENTS_HOST": f"http://127.0.0.1:{ports['events']}",
             },
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
         )
         try:
             until(lambda: _listens(ports["events"]) and _listens(ports["portal"]))
-            yield Front(ports["events"], ports["portal"], seen)
+            yield Front(ports["events"], ports["portal"], seen, upstream, log)
         finally:
             process.terminate()
             process.wait(20)
@@ -136,5 +143,28 @@ def test_a_body_that_does_not_end_does_not_reach_the_portal(front: Front, name: 
     assert len(front.seen.bodies) == 2
 
 
+@pytest.mark.parametrize("front", ["1s"], indirect=True)
+def test_a_body_that_does_not_end_is_given_up(front: Front) -> None:
+    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as slow:
+        slow.sendall(b"POST /api/pipeline HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
+        while slow.recv(1000):
+            pass  # until Caddy hangs up
+
+
 def test_a_body_that_is_too_large_is_refused(front: Front) -> None:
-    assert front.ask("POST", b" " * 3_000_000) >= 400
+    assert front.ask("POST", b" " * 1_100_000) == 413
+    assert front.ask("POST", b" " * 3_000_000) == 413
+    assert front.seen.bodies == []
+
+
+def test_a_body_just_above_the_bound_is_the_endpoints_to_refuse(front: Front) -> None:
+    assert front.ask("POST", b" " * 1_099_999) == 202
+    assert len(front.seen.bodies[0]) == 1_099_999
+
+
+def test_no_address_is_logged_where_a_request_fails(front: Front) -> None:
+    front.portal.shutdown()
+    front.portal.server_close()
+    assert front.ask("POST", b"{}") == 502
+    until(lambda: '"status":502' in front.log.read_text())
+    assert "remote_ip" not in front.log.read_text()
