@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat, truncatechars
 from django.template.loader import render_to_string
 from django.urls import URLPattern, URLResolver, reverse
@@ -278,6 +279,10 @@ class PortalSite(admin.AdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
         """The Overview; an answer may be a CSV, which is no template's."""
         return urls.front_page(self, request)
+
+    def app_index(self, request: HttpRequest, app_label: str, extra_context: object = None) -> HttpResponse:  # type: ignore[override]
+        """The Overview, too: what Django lists by its app stands in the sidebar."""
+        return redirect("admin:index")
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Django's, and the sidebar with the pages that this account may see."""

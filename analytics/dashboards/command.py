@@ -9,7 +9,7 @@ from analytics.dashboards.failures import failures
 from analytics.dashboards.metrics import some
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Panel
-from analytics.dashboards.parts import parts_panel
+from analytics.dashboards.parts import far, parts_panel
 from analytics.dashboards.performance import percentiles
 
 _METRICS = some("runs", "installations", "runs_per_installation", "error_rate", "p50_ms", "tokens_per_run")
@@ -37,7 +37,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
             asked,
             "model",
             queries.parts(chosen, now, "model"),
-            ("runs", "tokens_per_run", "installations", "error_rate", "p50_ms", "change"),
+            ("runs", "tokens_per_run", far("installations"), "error_rate", "p50_ms", "change"),
             details=asked.url("models"),
             of=totals.now.runs,
         ),

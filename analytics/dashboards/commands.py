@@ -8,7 +8,7 @@ from analytics.dashboards import over_time, wording
 from analytics.dashboards.metrics import exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
-from analytics.dashboards.parts import FIGURES, Figure, parts_panel, whiskers
+from analytics.dashboards.parts import Figure, far, parts_panel, whiskers
 from analytics.queries import NONE, Part
 
 _WHO: Mapping[str, str] = {"person": "People", "ci": "CI jobs", "agent": "Agents", "unknown": "Not said"}
@@ -97,7 +97,7 @@ def _commands(asked: Asked, commands: Sequence[Part]) -> Panel:
         Column("Trend", look="wide far trend"),
         lambda part: over_time.sparkline(asked, spans, part.steps),
     )
-    runs_each, tokens = (_far(FIGURES[name]) for name in ("runs_per_installation", "tokens_per_run"))
+    runs_each, tokens = (far(name) for name in ("runs_per_installation", "tokens_per_run"))
     figures = (
         *("runs", "share", "installations", runs_each, "error_rate"),
         *("p50_ms", "p90_ms", tokens, trend, "change"),
@@ -115,11 +115,6 @@ def _commands(asked: Asked, commands: Sequence[Part]) -> Panel:
         at_most=100,
         wide=True,
     )
-
-
-def _far(figure: Figure) -> Figure:
-    """Left out where there is little room, so that names are not."""
-    return replace(figure, column=replace(figure.column, look=f"{figure.column.look} far"))
 
 
 def _only_who(asked: Asked, who: str) -> str:

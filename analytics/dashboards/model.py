@@ -8,7 +8,7 @@ from analytics.dashboards.failures import failures
 from analytics.dashboards.metrics import some
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Panel
-from analytics.dashboards.parts import parts_panel
+from analytics.dashboards.parts import far, parts_panel
 from analytics.dashboards.performance import percentiles
 
 _METRICS = some("runs", "installations", "tokens", "tokens_per_run", "error_rate", "p50_ms")
@@ -19,7 +19,7 @@ def panels(asked: Asked) -> Sequence[Panel]:
     chosen, now = asked.chosen, asked.now
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
     errors = queries.parts(chosen, now, "error_type", in_steps=True)
-    figures = ("runs", "tokens_per_run", "installations", "error_rate", "p50_ms", "change")
+    figures = ("runs", "tokens_per_run", far("installations"), "error_rate", "p50_ms", "change")
     return [
         over_time.figures_panel(asked, _METRICS, totals, series),
         percentiles(asked, series),

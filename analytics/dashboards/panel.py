@@ -6,6 +6,7 @@ In: exact figures, their words, and pictures from charts/. Out: what templates/a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import groupby
 from typing import ClassVar, NamedTuple
 
 from django.utils.safestring import SafeString
@@ -186,6 +187,21 @@ class GridPanel(Panel):
 def linked(panel: Panel, csv_url: str) -> Panel:
     """With the link to its CSV, and those of the panels in its box; `csv_url` ends where the id belongs."""
     return replace(panel, csv=csv_url + panel.id, more=[linked(each, csv_url) for each in panel.more])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Panels side by side, filled in turn. The last one of the shorter column grows, so that both end evenly."""
+
+    left: Sequence[Panel]
+    right: Sequence[Panel]
+
+
+def laid_out(panels: Sequence[Panel]) -> Iterator[Panel | Columns]:
+    """Wide panels as they are; those between them in two columns."""
+    for wide, run in groupby(panels, key=lambda panel: panel.wide):
+        group = list(run)
+        yield from group if wide else [Columns(group[::2], group[1::2])]
 
 
 def _in_order(trees: list[list[Row]], place: int, descending: bool) -> list[list[Row]]:

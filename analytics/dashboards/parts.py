@@ -66,6 +66,12 @@ FIGURES: Mapping[str, Figure] = {
 }
 
 
+def far(name: str) -> Figure:
+    """That one of FIGURES, left out where there is little room, so that names are not."""
+    figure = FIGURES[name]
+    return replace(figure, column=replace(figure.column, look=f"{figure.column.look} far"))
+
+
 def parts_panel(
     asked: Asked,
     by: str,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from analytics import queries
 from analytics.charts import LogScale
@@ -23,27 +22,11 @@ def panels(asked: Asked) -> Sequence[Panel]:
     """Percentiles over time, a histogram, and tables of percentiles."""
     chosen, now = asked.chosen, asked.now
     totals, series = queries.totals(chosen, now), queries.series(chosen, now)
-    commands = queries.parts(chosen, now, "command")
-    told: Sequence[str | Figure] = ("runs", *(_looking(name, "") for name in _PERCENTILES))
     return [
         over_time.cards_panel(asked, [*_PERCENTILES.values(), METRICS["runs"]], totals, series, title="Durations"),
         percentiles(asked, series),
         _histogram(asked),
-        _by(
-            asked,
-            "command",
-            commands,
-            (_looking("runs", "strong wide"), whisker_figure(commands), "p50_ms", "p90_ms", _looking("p99_ms", "")),
-            page="command",
-            look="durations",
-            sortable=True,
-            at_most=100,
-            wide=True,
-        ),
-        *(
-            _by(asked, by, queries.parts(chosen, now, by), told, page=by, details=asked.url(f"{by}s"))
-            for by in ("version", "model")
-        ),
+        *(_by(asked, by, queries.parts(chosen, now, by)) for by in ("command", "version", "model")),
     ]
 
 
@@ -99,15 +82,20 @@ def _histogram(asked: Asked) -> Panel:
     )
 
 
-def _by(asked: Asked, by: str, parts: Sequence[Part], figures: Sequence[str | Figure], **panel: Any) -> Panel:
+def _by(asked: Asked, by: str, parts: Sequence[Part]) -> Panel:
     return parts_panel(
         asked,
         by,
         parts,
-        figures,
+        (_looking("runs", "strong wide"), whisker_figure(parts), "p50_ms", "p90_ms", _looking("p99_ms", "")),
         title=f"Percentiles by {by}",
         note=f"none under {queries.PERCENTILE_MIN_RUNS} successful runs",
-        **panel,
+        page=by,
+        details=asked.url(f"{by}s"),
+        look="durations",
+        sortable=True,
+        at_most=20,
+        wide=True,
     )
 
 

@@ -23,7 +23,7 @@ from analytics.dashboards import wording
 from analytics.dashboards.controls import ADD, IS, PERIODS, added, controls
 from analytics.dashboards.first_event import first_event
 from analytics.dashboards.page import Asked, Link, Page
-from analytics.dashboards.panel import Panel, linked
+from analytics.dashboards.panel import Panel, laid_out, linked
 from analytics.queries import Freshness, Period
 
 CSV, FRAGMENT = "csv", "fragment"
@@ -78,6 +78,7 @@ def show(
             "page": page,
             "state": state,
             "panels": panels,
+            "laid_out": laid_out(panels),
             "notices": notices,
             "filtered": bool(asked.filters),
             "shown": shown,

@@ -162,6 +162,15 @@ def test_deleting_an_account_says_what_goes_with_it_and_no_rows_of_django(admin:
     assert "relationship" not in page
 
 
+def test_an_account_that_the_audit_log_names_is_not_deleted_and_the_page_says_what_to_do(admin: Client) -> None:
+    bob = User.objects.create_user("bob")
+    LogEntry.objects.log_actions(bob.pk, [bob], ADDITION, single_object=True)
+    page = admin.get(f"/admin/auth/user/{bob.pk}/delete/").content.decode()
+    assert "Close it instead: untick “Active”" in page
+    assert "would result in deleting" not in page
+    assert admin.post(f"/admin/auth/user/{bob.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
 # -- Audit log --------------------------------------------------------------------------------------------------------
 
 

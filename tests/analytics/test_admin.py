@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django.asserts import assertRedirects
 from pytest_django.fixtures import Settings
 
 from analytics import roles
@@ -83,6 +84,10 @@ def test_sidebar_lists_what_the_account_may_see(client: Client) -> None:
 def sidebar(client: Client) -> list[str]:
     sections = client.get("/admin/").context["sidebar"]
     return [page.label for section in sections for page in section.pages]
+
+
+def test_the_lists_of_an_app_lead_to_the_overview(admin_client: Client) -> None:
+    assertRedirects(admin_client.get("/admin/auth/"), "/admin/")
 
 
 def test_sidebar_names_each_list_as_its_heading_does(admin_client: Client) -> None:

@@ -33,6 +33,7 @@ def test_login_leads_to_what_was_asked_for_and_out_again(portal: Portal, browser
         page.click(".account summary")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_text("You are logged out.")).to_be_visible()
+        expect(page.locator("#pages")).to_have_count(0)
         page.get_by_role("link", name="Log in again").click()
         expect(page.locator("#id_username")).to_be_visible()
 
