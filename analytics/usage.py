@@ -11,7 +11,7 @@ import numpy as np
 from analytics import packing, runs
 from analytics.packing import Numbers
 
-_KEPT_MAX_COUNT = 2_000_000
+_KEPT_MAX_COUNT = 500_000
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ _PART_COUNTS = _PARTS[:1]
 _COMBINED = ("counts", "durations", "installations")
 _COMBINED_OPTIONS = ("counts", "options")
 _COMBINED_USAGE = ("counts", "installations", "usage")
+_PIECE_DAYS = 70  # a month and the one before are one piece
 
 _Kept = TypeVar("_Kept")
 _Some = TypeVar("_Some", Runs, Combinations)
@@ -115,10 +116,10 @@ class Selection:
 
     def usage(self, first: date, last: date) -> Usage:
         """How often each installation ran which version, from `first` to `last` inclusive; not added up."""
-        between = Q(day__gte=first, day__lte=last)
         if len(self._numbers) > 1:
-            return usage.together(them.usage() for _, them in self._read_combined(_COMBINED_USAGE, between))
-        stored = DailyRollup.objects.filter(self._stored_under(), between).values_list("usage")
+            days = _days(first, last + timedelta(days=1))
+            return usage.together(them.usage() for _, them in self._read_combined(_COMBINED_USAGE, days))
+        stored = DailyRollup.objects.filter(self._stored_under(), day__gte=first, day__lte=last).values_list("usage")
         return usage.together(usage.unpacked(packed) for (packed,) in runs.binary_rows(stored))
 
     # -- How ----------------------------------------------------------------------------------------------------------
@@ -158,16 +159,18 @@ class Selection:
             there = wider._of_combinations.get(names, {})
             if there.keys() >= set(days):
                 return ((day, self._chosen(them)) for day in days for them in there[day])
-        return self._read_combined(names, Q(day__in=days))
+        return self._read_combined(names, days)
 
     def _read_stored(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Stored]]:
         rows = DailyRollup.objects.filter(self._stored_under(), day__in=days).values_list("day", *names)
         return ((day, breakdowns.unpacked(*packed)) for day, *packed in runs.binary_rows(rows))
 
-    def _read_combined(self, names: Sequence[str], days: Q) -> Iterator[tuple[date, Combinations]]:
-        rows = DailyCombinations.objects.filter(days).values_list("day", *names)
-        for day, *packed in runs.binary_rows(rows):
-            yield day, self._chosen(combinations.unpacked(**dict(zip(names, packed, strict=True))))
+    def _read_combined(self, names: Sequence[str], days: Sequence[date]) -> Iterator[tuple[date, Combinations]]:
+        # Of several pieces one is in memory as Postgres sent it, beside what was chosen of the others.
+        for at in range(0, len(days), _PIECE_DAYS):
+            piece = DailyCombinations.objects.filter(day__in=days[at : at + _PIECE_DAYS])
+            for day, *packed in runs.binary_rows(piece.values_list("day", *names)):
+                yield day, self._chosen(combinations.unpacked(**dict(zip(names, packed, strict=True))))
 
     @cached_property
     def _of_days(self) -> dict[Sequence[str], dict[date, list[Stored]]]:
