@@ -46,7 +46,7 @@ class ByValue:
     def _told_apart(self, numbers: Numbers) -> tuple[Numbers, Breakdown]:
         """All parts of all numbers; and whose each is."""
         them, parts = self._them, self._parts
-        _, buckets, times = them.durations
+        buckets, times = them.durations.buckets, them.durations.runs
         of_each = [
             numbers[of.combinations] * len(parts.keys) + of.parts for of in (parts.runs, parts.timed, parts.used)
         ]
@@ -103,7 +103,7 @@ def _parts(them: Combinations) -> _Parts:
     return _Parts(
         np.concatenate([keys for keys, _ in found.values()]),
         belonging(found, np.arange(len(them))),
-        belonging([name for name in found if KEPT[name].durations], them.durations[0]),
+        belonging([name for name in found if KEPT[name].durations], them.durations.places),
         belonging([name for name in found if KEPT[name].sets], them.users.places),
     )
 

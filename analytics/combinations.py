@@ -27,16 +27,54 @@ _LOW = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
+class Timed:
+    """How long runs of combinations took, in order: buckets and the runs in each, so many of each combination."""
+
+    lengths: Numbers
+    buckets: Numbers
+    runs: Numbers
+
+    def where(self, chosen: Numbers) -> "Timed":
+        """Of the combinations that a mask chooses."""
+        if not len(self.lengths):
+            return self
+        kept = np.repeat(chosen, self.lengths)
+        return Timed(self.lengths[chosen], self.buckets[kept], self.runs[kept])
+
+    @property
+    def places(self) -> Numbers:
+        """Of each bucket its combination. Not kept, as that of users: it takes as much room as they do."""
+        return _places(self.lengths)
+
+
+@dataclass(frozen=True)
 class Users:
-    """Installations of combinations, in order: for each its runs, and `log_durations` as in Usage.
+    """Installations of combinations, in order, so many of each: for each its runs, and `log_durations` as in Usage.
 
     Placeholders are left out. `runs` and `log_durations` are None where they were not read.
     """
 
-    places: Numbers
+    lengths: Numbers
     installations: Numbers
     runs: Numbers | None
     log_durations: Numbers | None
+
+    def where(self, chosen: Numbers) -> "Users":
+        """Of the combinations that a mask chooses."""
+        if not len(self.lengths):
+            return self
+        kept = np.repeat(chosen, self.lengths)
+        return Users(
+            self.lengths[chosen],
+            self.installations[kept],
+            None if self.runs is None else self.runs[kept],
+            None if self.log_durations is None else self.log_durations[kept],
+        )
+
+    @property
+    def places(self) -> Numbers:
+        """Of each installation its combination."""
+        return _places(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -55,13 +93,12 @@ class Options:
 class Combinations:
     """One of some runs each: `values` as runs have them, and `counts`, in columns of one length.
 
-    Durations are of runs that succeeded, triples (place of the combination, bucket, runs). Durations, users and options
-    are empty where they were not read.
+    Durations are of runs that succeeded. Durations, users and options are empty where they were not read.
     """
 
     values: Mapping[str, Numbers]
     counts: Mapping[str, Numbers]
-    durations: Durations
+    durations: Timed
     users: Users
     options: Options
 
@@ -71,19 +108,12 @@ class Combinations:
     def where(self, chosen: Numbers) -> "Combinations":
         """Those that a mask chooses."""
         place = (np.cumsum(chosen) - 1).astype(np.min_scalar_type(len(chosen)))  # among those that stay
-        places, buckets, times = self.durations
-        timed, used, opted = chosen[places], chosen[self.users.places], chosen[self.options.places]
-        runs, log_durations = self.users.runs, self.users.log_durations
+        opted = chosen[self.options.places]
         return Combinations(
             {name: column[chosen] for name, column in self.values.items()},
             {name: column[chosen] for name, column in self.counts.items()},
-            (place[places[timed]], buckets[timed], times[timed]),
-            Users(
-                place[self.users.places[used]],
-                self.users.installations[used],
-                None if runs is None else runs[used],
-                None if log_durations is None else log_durations[used],
-            ),
+            self.durations.where(chosen),
+            self.users.where(chosen),
             Options(
                 place[self.options.places[opted]],
                 self.options.options[opted],
@@ -117,13 +147,13 @@ class Combinations:
 
     def usage(self, told_apart: Numbers | None = None) -> Usage:
         """Who ran which version how often, not added up; or, instead of versions, which number of a column."""
-        places, installations = self.users.places, self.users.installations
+        lengths, installations = self.users.lengths, self.users.installations
         runs, log_durations = self.users.runs, self.users.log_durations
         assert runs is not None
         assert log_durations is not None
         numbers = self.values["version"] if told_apart is None else told_apart
-        failures = runs * self.values["failed"][places]
-        return Usage(numbers[places], installations, runs, failures, log_durations)
+        failures = runs * np.repeat(self.values["failed"], lengths)
+        return Usage(np.repeat(numbers, lengths), installations, runs, failures, log_durations)
 
     @property
     def counted(self) -> list[Numbers]:
@@ -131,15 +161,22 @@ class Combinations:
         return _in_order(self.counts, self.values["failed"])
 
     def _histograms(self, part: Numbers, count: int) -> Durations:
-        places, buckets, times = self.durations
-        parts = part[places]
+        timed = self.durations
+        if not len(timed.lengths):
+            return breakdowns.no_durations()
+        parts = np.repeat(part, timed.lengths)
         there = parts < count
-        return histograms(parts[there], buckets[there], times[there])
+        return histograms(parts[there], timed.buckets[there], timed.runs[there])
 
     def _members(self, part: Numbers, count: int) -> Members:
         if count == 1 and not part.any():  # every day's are kept: a column of zeros need not take room
-            return Members(pairs=[(np.broadcast_to(np.uint8(0), len(self.users.places)), self.users.installations)])
-        parts, ids = part.astype(np.min_scalar_type(count))[self.users.places], self.users.installations
+            return Members(
+                pairs=[(np.broadcast_to(np.uint8(0), len(self.users.installations)), self.users.installations)]
+            )
+        if not len(self.users.lengths):
+            return Members(pairs=[(_NOTHING, _NOTHING)])
+        parts = np.repeat(part.astype(np.min_scalar_type(count)), self.users.lengths)
+        ids = self.users.installations
         if len(part) and part.max() >= count:
             there = parts < count
             parts, ids = parts[there], ids[there]
@@ -182,15 +219,13 @@ class Combinations:
 
     def packed(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         """Values and counts; durations; installations; usage; options. The same runs give the same bytes."""
-        places, *durations = self.durations
-        users, options = self.users, self.options
+        timed, users, options = self.durations, self.users, self.options
         assert users.runs is not None
         assert users.log_durations is not None
-        lengths = [np.bincount(of, minlength=len(self)) for of in (places, users.places)]
         columns = [*(self.values[name] for name in VALUES), *(self.counts[name] for name in _COUNTED)]
         return (
-            packing.pack([*lengths, *columns]),
-            packing.pack(durations),
+            packing.pack([timed.lengths, users.lengths, *columns]),
+            packing.pack([timed.buckets, timed.runs]),
             packing.pack([packing.steps(users.places, users.installations)]),
             packing.pack([users.runs, users.log_durations]),
             packing.pack([np.diff(options.places, prepend=0), options.options, *options.counts.values()]),
@@ -206,23 +241,21 @@ def unpacked(
 ) -> Combinations:
     """What was packed, as far as it was read."""
     timed, used, *columns = packing.unpack(counts)
-    every = np.arange(len(timed), dtype=np.min_scalar_type(len(timed)))
-    buckets, times = (None, None) if durations is None else packing.unpack(durations)
     return Combinations(
         dict(zip(VALUES, columns, strict=False)),
         dict(zip(_COUNTED, columns[len(VALUES) :], strict=True)),
-        breakdowns.no_durations() if buckets is None or times is None else (np.repeat(every, timed), buckets, times),
-        _NO_USERS if installations is None else _users(every, used, installations, usage),
+        _NOT_TIMED if durations is None else Timed(timed, *packing.unpack(durations)),
+        _NO_USERS if installations is None else _users(used, installations, usage),
         _NO_OPTIONS if options is None else _options(options),
     )
 
 
-def _users(every: Numbers, used: Numbers, installations: bytes, usage: bytes | None) -> Users:
+def _users(used: Numbers, installations: bytes, usage: bytes | None) -> Users:
     [steps] = packing.unpack(installations)
     runs, log_durations = (None, None) if usage is None else packing.unpack(usage)
     found = packing.from_steps(used, steps)
     as_narrow = found.astype(np.min_scalar_type(int(found.max(initial=0))))  # many days' stand side by side
-    return Users(np.repeat(every, used), as_narrow, runs, log_durations)
+    return Users(used, as_narrow, runs, log_durations)
 
 
 def _options(packed: bytes) -> Options:
@@ -231,6 +264,7 @@ def _options(packed: bytes) -> Options:
 
 
 _NOTHING = np.zeros(0, np.uint8)
+_NOT_TIMED = Timed(_NOTHING, _NOTHING, _NOTHING)
 _NO_USERS = Users(_NOTHING, _NOTHING, None, None)
 _NO_OPTIONS = Options(_NOTHING, _NOTHING, dict.fromkeys(_COUNTED, _NOTHING))
 
@@ -260,8 +294,8 @@ def of(them: Runs) -> Combinations:
     return Combinations(
         {name: them[name][order][bounds] for name in VALUES},
         {name: _reduced(column, bounds) for name, column in counted.items()},
-        (timed >> 32, timed & _LOW, times),
-        Users(used >> 32, used & _LOW, runs, log_durations),
+        Timed(_lengths(timed >> 32, len(bounds)), timed & _LOW, times),
+        Users(_lengths(used >> 32, len(bounds)), used & _LOW, runs, log_durations),
         Options(
             place[of_options][some],
             options[of_options][some],
@@ -273,15 +307,13 @@ def of(them: Runs) -> Combinations:
 def each(them: Runs) -> Combinations:
     """Every run by itself, in any order: of some hours' runs, putting them together takes longer than it saves."""
     counted = _counted(them)
-    succeeded, known, opted = (
-        np.flatnonzero(of) for of in (them["failed"] == 0, them["installation"], them["options"])
-    )
-    bucket = them["bucket"]
+    succeeded, known = them["failed"] == 0, them["installation"] > 0
+    opted = np.flatnonzero(them["options"])
     return Combinations(
         {name: them[name] for name in VALUES},
         counted,
-        (succeeded, bucket[succeeded], np.ones(len(succeeded), np.int64)),
-        Users(known, them["installation"][known], None, None),
+        Timed(succeeded.astype(np.uint8), them["bucket"][succeeded], np.ones(succeeded.sum(), np.uint8)),
+        Users(known.astype(np.uint8), them["installation"][known], None, None),
         Options(opted, them["options"][opted], {name: column[opted] for name, column in counted.items()}),
     )
 
@@ -316,6 +348,14 @@ def counts_of(columns: Sequence[Numbers], part: Numbers, count: int) -> Numbers:
     for place, column in enumerate(columns):
         counts[:, place] = np.bincount(part, column, count)[:count]
     return counts
+
+
+def _places(lengths: Numbers) -> Numbers:
+    return np.repeat(np.arange(len(lengths), dtype=np.min_scalar_type(len(lengths))), lengths)
+
+
+def _lengths(places: Numbers, count: int) -> Numbers:
+    return np.bincount(places, minlength=count)
 
 
 def _sums(places: Numbers, numbers: Numbers, amounts: Numbers) -> tuple[Numbers, Numbers, Numbers]:

@@ -180,8 +180,7 @@ class _Words:
     def of_combinations(self, *packed: bytes) -> list[tuple[Any, ...]]:
         """Each combination: values, counts, durations, and whose with how many runs and how long these took."""
         them = combinations.unpacked(*packed)
-        places, buckets, times = them.durations
-        users = them.users
+        timed, users = them.durations, them.users
         assert users.runs is not None
         assert users.log_durations is not None
         whose = {"installation": users.installations, "runs": users.runs, "log_durations": users.log_durations}
@@ -189,7 +188,12 @@ class _Words:
             (
                 values,
                 [column[place] for column in them.counts.values()],
-                self.of_columns({"bucket": buckets[places == place], "runs": times[places == place]}),
+                self.of_columns(
+                    {
+                        name: column[timed.places == place]
+                        for name, column in (("bucket", timed.buckets), ("runs", timed.runs))
+                    }
+                ),
                 sorted(self.of_columns({name: column[users.places == place] for name, column in whose.items()})),
             )
             for place, values in enumerate(self.of_columns(them.values))
