@@ -80,8 +80,8 @@ def _is_ready(lines: Mapping[str, str]) -> bool:
 
     That port answers before the first of these, and a write then would hang.
     """
-    _, topology = answer(int(lines["SEAWEEDFS_MASTER_PORT"]), "/dir/status")
-    if not topology or not json.loads(topology)["Topology"]["DataCenters"]:
+    master, topology = answer(int(lines["SEAWEEDFS_MASTER_PORT"]), "/dir/status")
+    if master != HTTPStatus.OK or not json.loads(topology)["Topology"]["DataCenters"]:
         return False
     bucket, _ = answer(int(lines["SEAWEEDFS_FILER_PORT"]), f"/buckets/{BUCKET}/")
     s3, _ = answer(int(lines["SEAWEEDFS_S3_PORT"]), "/")
