@@ -38,7 +38,7 @@ _PART_COUNTS = _PARTS[:1]
 _COMBINED = ("counts", "durations", "installations")
 _COMBINED_OPTIONS = ("counts", "options")
 _COMBINED_USAGE = ("counts", "installations", "usage")
-_PIECE_DAYS = 70  # a month and the one before are one piece
+_PIECE_DAYS = 92  # a quarter and the one before are two pieces: a page has few statements
 
 _Kept = TypeVar("_Kept")
 _Some = TypeVar("_Some", Runs, Combinations)
