@@ -19,14 +19,14 @@ LOCAL = "127.0.0.1"
 
 def web_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
     """The command that serves dashboards, stats API and metrics."""
-    return _wsgi_server("vibetel.wsgi:application", port, host, workers, threads=32)
+    return _wsgi_server("vibetel.wsgi:application", port, host, workers, threads=32, arenas=1)
 
 
 def ingest_command(port: int, host: str = LOCAL, workers: int = 1) -> list[str]:
     """The command that serves the endpoint for events."""
     # Threads wait for Redis's disk most of the time: 8 take half as many events again as 2 do; with 32 the slowest wait
     # five times as long (docs/performance.md).
-    return _wsgi_server("vibetel.ingest_wsgi:application", port, host, workers, threads=8)
+    return _wsgi_server("vibetel.ingest_wsgi:application", port, host, workers, threads=8, arenas=2)
 
 
 def archiver_command() -> list[str]:
@@ -56,12 +56,12 @@ def _worker(queue: str, settings: str, threads: int) -> list[str]:
     ]
 
 
-def _wsgi_server(application: str, port: int, host: str, workers: int, threads: int) -> list[str]:
+def _wsgi_server(application: str, port: int, host: str, workers: int, threads: int, arenas: int) -> list[str]:
     # A request whose body never ends holds a thread until its sender hangs up. In production a proxy in front reads
     # bodies to their end before it passes them on.
     return [
-        # Else glibc keeps the memory of the largest body or page for each thread, and for good.
-        *("env", "MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=131072", "MALLOC_TRIM_THRESHOLD_=131072"),
+        # Else glibc keeps the memory of the largest body or page for each arena, and for good.
+        *("env", f"MALLOC_ARENA_MAX={arenas}", "MALLOC_MMAP_THRESHOLD_=131072", "MALLOC_TRIM_THRESHOLD_=131072"),
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads), "--http", "1", "--no-ws", application),
     ]
