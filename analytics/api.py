@@ -1,23 +1,23 @@
 """Stats API: the figures of the dashboards, for programs. Read-only.
 
 In: GET /api/stats/<question> with the query string of the pages, and a token or the portal's login. Out: JSON, or CSV.
-Fails: 401 403 404 405 406 429, each with `detail`. Next: rendering.py, openapi.py; docs/api.md
+Fails: 400 401 403 404 405 406 429, each with `detail`. Next: rendering.py, openapi.py; docs/api.md
 
 To put a further question, add its query to QUESTIONS: routes, rendering and document follow from it.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from inspect import signature
-from itertools import accumulate
 from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.core.exceptions import TooManyFieldsSent
 from django.urls import URLPattern, path
 from django.utils import timezone
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
-from rest_framework.exceptions import NotAcceptable, NotAuthenticated, NotFound, PermissionDenied
+from rest_framework.exceptions import NotAcceptable, NotAuthenticated, NotFound, ParseError, PermissionDenied
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -27,9 +27,9 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from analytics import openapi, queries, roles
-from analytics.dimensions import BREAKDOWNS
-from analytics.queries import Freshness
-from analytics.rendering import as_csv, as_json, table
+from analytics.dimensions import BREAKDOWNS, OPTION
+from analytics.queries import Period
+from analytics.rendering import as_csv, as_json, headers
 
 PARTS = sorted(BREAKDOWNS)
 """What runs are listed by. Who ran them is never said."""
@@ -47,6 +47,7 @@ QUESTIONS: Mapping[str, Callable[..., object]] = {
     "activity": queries.activity,
     "newcomers": queries.newcomers,
     "cohorts": queries.cohorts,
+    "retention": queries.retention,
     "runs_per_installation": queries.runs_per_installation,
     "who": queries.who,
     "options": queries.options,
@@ -56,8 +57,8 @@ QUESTIONS: Mapping[str, Callable[..., object]] = {
 }
 
 
-FILTER_MAX_CHARS, NOTICES_MAX_COUNT = 1500, 10
-"""Of headers; JSON has all of both."""
+# Whose parts are listed by something that their path does not say.
+_LISTED_BY: Mapping[Callable[..., object], str] = {queries.tree: "provider_model", queries.options: OPTION}
 
 
 class CSVRenderer(BaseRenderer):
@@ -115,6 +116,7 @@ class StatsView(APIView):
     permission_classes = [SeesDashboards]
     throttle_classes = [AccountThrottle]
     parser_classes = []
+    renderer_classes = [JSONRenderer, CSVRenderer]
     content_negotiation_class = Negotiation
     schema = openapi.StatsSchema()
 
@@ -129,29 +131,30 @@ class StatsView(APIView):
         asked = {name: values for name, values in request.query_params.lists() if name != "format"}
         chosen, notices = queries.parsed(asked, now)
         with queries.snapshot():
-            found = _asked(self.question, chosen=chosen, now=now, by=by)
-            freshness = found if isinstance(found, Freshness) else queries.freshness()
-        said = urlencode(queries.words(chosen))
-        headers = _headers(queries.words(chosen), notices)
+            freshness = queries.freshness()
+            compared = freshness.comparing(chosen)
+            found = _asked(self.question, chosen=compared, now=now, by=by)
+            excluded = queries.excluded(chosen)
+        words = queries.words(chosen)
+        said = headers(words, notices, freshness=freshness, excluded=excluded)
         if isinstance(request.accepted_renderer, CSVRenderer):
-            places = {"values": BREAKDOWNS[by].columns} if by else {}
-            return Response(as_csv(found, _declared(self.question), places), headers=headers)
+            listed_by = by or _LISTED_BY.get(self.question)
+            places = {"values": BREAKDOWNS[listed_by].columns} if listed_by else {}
+            return Response(as_csv(found, get_type_hints(self.question)["return"], places), headers=said)
         answer = {
-            "filter": said,
-            "period": {"first": chosen.period.first, "last": chosen.period.last},
+            "filter": urlencode(words),
+            "period": _days(compared.period),
+            "before": _days(compared.before),
             "notices": notices,
             "freshness": freshness,
+            "excluded": excluded,
             "result": found,
         }
-        return Response(as_json(answer), headers=headers)
+        return Response(as_json(answer), headers=said)
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """204 with `Allow`; the document says the rest."""
         return Response(status=204)
-
-    def get_renderers(self) -> list[BaseRenderer]:
-        """CSV for what is a table."""
-        return [JSONRenderer(), CSVRenderer()] if table(_declared(self.question)) else [JSONRenderer()]
 
     def permission_denied(self, request: Request, message: str | None = None, code: str | None = None) -> NoReturn:
         """401 or 403, with what to do."""
@@ -161,6 +164,8 @@ class StatsView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """A refusal is JSON in any case."""
+        if isinstance(exc, TooManyFieldsSent):
+            exc = ParseError(f"At most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parameters are read.")
         self.request.accepted_renderer = JSONRenderer()
         self.request.accepted_media_type = openapi.JSON
         return super().handle_exception(exc)
@@ -180,24 +185,9 @@ def routes() -> list[URLPattern]:
     ]
 
 
-def _headers(words: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, str]:
-    """What of the answer is told in headers. As long as a question may be, proxies would refuse them: 4 KB is usual."""
-    said = [urlencode([word]) for word in words]
-    fits = sum(length <= FILTER_MAX_CHARS for length in accumulate(len(word) + 1 for word in said))
-    told = [*notices[:NOTICES_MAX_COUNT], *_more(len(notices) - NOTICES_MAX_COUNT)]
-    return {
-        "X-Filter": "&".join([*said[:fits], *(urlencode([("and", more)]) for more in _more(len(said) - fits))]),
-        "X-Notices": json.dumps(told),
-    }
-
-
-def _more(left: int) -> list[str]:
-    return [f"{left} more"] if left > 0 else []
+def _days(period: Period | None) -> dict[str, date] | None:
+    return {"first": period.first, "last": period.last} if period else None
 
 
 def _asked(question: Callable[..., object], **known: object) -> object:
     return question(**{name: known[name] for name in signature(question).parameters if name in known})
-
-
-def _declared(question: Callable[..., object]) -> Any:
-    return get_type_hints(question)["return"]

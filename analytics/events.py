@@ -43,7 +43,7 @@ _PAGE = Page(name=urls.EVENTS, title="Events", icon="events", panels=lambda aske
 def _asked(request: HttpRequest, site: admin.AdminSite) -> Asked:
     now = timezone.now()
     words = {
-        name: [value for value in values if value and "\0" not in value]  # Postgres knows no NUL
+        name: [value for value in values if "\0" not in value]  # Postgres knows no NUL
         for name, values in request.GET.lists()
         if name not in _OWN_WORDS
     }

@@ -78,6 +78,8 @@ def understood(query_string: str, now: datetime) -> Filter:
         raise NotUnderstood(f"There is no “{unknown[0][:40]}” to filter by. There are: {', '.join(sorted(WORDS))}.")
     if any(not value.isprintable() for values in asked.values() for value in values):
         raise NotUnderstood("A value to filter by holds what no value can: a control character, or broken text.")
+    if empty := next((name for name, values in asked.items() if "" in values), ""):
+        raise NotUnderstood(f"{empty}= says nothing: leave it out, or say {NONE} for runs that have none.")
     if {"from", "to"} & set(asked) and asked.get("period", ["custom"])[-1] != "custom":
         raise NotUnderstood("from and to go with period=custom.")
     chosen, notices = parsed({name: values for name, values in asked.items() if name not in _HOW_SHOWN}, now)

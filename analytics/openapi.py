@@ -21,7 +21,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from analytics.dimensions import DIMENSIONS
-from analytics.queries import Freshness
+from analytics.queries import Excluded, Freshness
 from analytics.queries.filters import COMPARISONS, DEFAULT_PERIOD, INTERVALS, PERIODS
 from analytics.queries.selection import NONE
 from analytics.rendering import item_of, kinds, members
@@ -31,6 +31,7 @@ Schema = dict[str, Any]
 JSON, CSV = "application/json", "text/csv"
 
 REFUSALS = {
+    400: "More parameters than are read.",
     401: "No token that is known, and no login.",
     403: "The account may not see the dashboards.",
     404: "There is nothing of this name to list runs by; `detail` has what there is.",
@@ -91,6 +92,8 @@ class StatsSchema(AutoSchema):
             *_query_string(),
             _header("X-Filter", 200, "As `filter` in JSON."),
             _header("X-Notices", 200, "As `notices` in JSON: an array of texts."),
+            _header("X-Freshness", 200, "As `freshness` in JSON."),
+            _header("X-Excluded", 200, "As `excluded` in JSON."),
             _header("WWW-Authenticate", 401, "How to authenticate."),
             _header("Retry-After", 429, "In seconds."),
         ]
@@ -98,26 +101,30 @@ class StatsSchema(AutoSchema):
     def get_response_serializers(self) -> Any:
         """Each status and media type with its schema."""
         answers: dict[tuple[int, str], OpenApiResponse] = {
-            (200, JSON): OpenApiResponse(self._answer(get_type_hints(self.view.question)["return"]), "The figures.")
+            (200, JSON): OpenApiResponse(self._answer(get_type_hints(self.view.question)["return"]), "The figures."),
+            (200, CSV): OpenApiResponse({"type": "string"}, "The figures."),
         }
-        if CSV in self.map_renderers("media_type"):
-            answers[200, CSV] = OpenApiResponse({"type": "string"}, "The figures.")
         for status, words in REFUSALS.items():
             if status != 404 or self.view.known:
                 answers[status, JSON] = OpenApiResponse(_object(detail={"type": "string"}), words)
         return answers
 
     def _answer(self, hint: Any) -> Schema:
-        text, day = _PLAIN[str], _PLAIN[date]
+        text, days = _PLAIN[str], _object(first=_PLAIN[date], last=_PLAIN[date])
         return _object(
             filter={**text, "description": "The query string of this answer, without what goes without saying."},
-            period={**_object(first=day, last=day), "description": "UTC days, both inclusive."},
+            period={**days, "description": "UTC days, both inclusive."},
+            before={
+                "anyOf": [days, _PLAIN[type(None)]],
+                "description": "The days compared with; null for none, and where the portal knows only some of them.",
+            },
             notices={
                 "type": "array",
                 "items": text,
                 "description": "What was asked for and is not known, with what stands in for it.",
             },
             freshness=self._schema(Freshness),
+            excluded=self._schema(Excluded),
             result=self._schema(hint),
         )
 

@@ -1,26 +1,31 @@
-"""Rendering: what a query found, as JSON and as CSV. Pure.
+"""Rendering: what a query found, as JSON and as CSV, and what the headers of a CSV say beside it. Pure.
 
 In: dataclasses of analytics/queries/, or lists of them. Out: what json.dumps takes; text. Next: api.py, dashboards/
 
 Both follow the types that a query declares, and so does the document (openapi.py). Each field has its own name. Beside
 the fields stand the properties that are numbers, such as `error_rate`: what pages show is nothing that a reader has to
-work out once more.
+work out once more. A dataclass that is no table by itself has a method `rows`: the same as a list of others.
 """
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from functools import cache
-from itertools import chain
+from itertools import accumulate, chain
 from types import UnionType
 from typing import Any, NamedTuple, TypeGuard, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlencode
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 GROUP = "of"
 """The column that tells apart the lists of an answer that has several, such as `now` and `before`."""
+
+FILTER_MAX_CHARS, NOTICES_MAX_COUNT = 1500, 10
+"""Of headers; JSON has all of both."""
 
 _LISTS = (Sequence, list)
 _NUMBERS = {int, float, bool, type(None)}
@@ -70,6 +75,25 @@ def as_json(found: object) -> Json:
     return {name: as_json(getattr(found, name)) for name, _, _ in members(kind)}
 
 
+def headers(words: Sequence[tuple[str, str]], notices: Sequence[str], **beside: object) -> dict[str, str]:
+    """What a CSV cannot say of itself: `X-Filter`, `X-Notices`, and of what stands beside it each under its name.
+
+    As long as a question may be, proxies would refuse them: 4 KB is usual.
+    """
+    said = [urlencode([word]) for word in words]
+    fits = sum(length <= FILTER_MAX_CHARS for length in accumulate(len(word) + 1 for word in said))
+    told = [*notices[:NOTICES_MAX_COUNT], *_more(len(notices) - NOTICES_MAX_COUNT)]
+    return {
+        "X-Filter": "&".join([*said[:fits], *(urlencode([("and", more)]) for more in _more(len(said) - fits))]),
+        "X-Notices": json.dumps(told),
+        **{f"X-{name.capitalize()}": json.dumps(as_json(found)) for name, found in beside.items()},
+    }
+
+
+def _more(left: int) -> list[str]:
+    return [f"{left} more"] if left > 0 else []
+
+
 def as_csv(found: object, hint: Any, places: Mapping[str, Sequence[str]] | None = None) -> str:
     """With a header, also where there are no rows. `hint` is the type that the query declares.
 
@@ -101,10 +125,13 @@ def written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 @cache
 def table(hint: Any) -> Table | None:
     """How something of this type is a table: a list of rows, a row, or lists of such rows in fields of it; or None."""
-    if item := item_of(hint):
-        return Table(item, ()) if _is_class(item) else None
-    if not _is_class(hint):
+    kind = item_of(hint) or hint
+    if not _is_class(kind):
         return None
+    if hasattr(kind, "rows"):
+        return Table(item_of(get_type_hints(kind.rows)["return"]), ())
+    if item_of(hint):
+        return Table(kind, ())
     lists = {member.name: item for member in members(hint) if (item := item_of(member.hint))}
     if not lists:
         return Table(hint, ())
@@ -158,8 +185,9 @@ def _rows(found: Any, shape: Table) -> Iterator[tuple[str, object]]:
     if shape.groups:
         for name in shape.groups:
             yield from ((name, row) for row in getattr(found, name))
-    else:
-        yield from (("", row) for row in (found if isinstance(found, list | tuple) else [found]))
+        return
+    for one in found if isinstance(found, list | tuple) else [found]:
+        yield from (("", row) for row in (one.rows() if hasattr(one, "rows") else [one]))
 
 
 def _at(row: Any, way: Sequence[str | int]) -> Any:

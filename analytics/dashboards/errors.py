@@ -17,7 +17,7 @@ from analytics.dashboards.controls import label
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, Column, Panel, Row, Table
-from analytics.dashboards.parts import ROWS, Figure, parts_panel, rest, sortable_by
+from analytics.dashboards.parts import ROWS, Figure, before, parts_panel, rest, sortable_by
 from analytics.queries import ErrorType, Figures, Filter, Part, Point, Series, Totals
 
 ERROR_TYPE = "error_type"
@@ -104,9 +104,9 @@ def failures_by(
 
     def change(part: Part) -> Cell:
         of = all_runs[part.value]
-        before = _share(part.before.failures, of.before)
-        few = min(of.now.runs, of.before.runs) < queries.PERCENTILE_MIN_RUNS  # one failure more would be a leap
-        return Cell(exact(before), wording.change_of_rate(None if few else rate(part), before))
+        was = _share(before(part).failures, before(of))
+        few = min(of.now.runs, before(of).runs) < queries.PERCENTILE_MIN_RUNS  # one failure more would be a leap
+        return Cell(exact(was), wording.change_of_rate(None if few else rate(part), was))
 
     figures = (
         Figure(Column("Error rate", "error_rate", "strong"), lambda part: ERROR_RATE.cell_of(rate(part))),

@@ -10,7 +10,7 @@ from analytics.dashboards import wording
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked
 from analytics.dashboards.panel import Cell, Column, Panel
-from analytics.dashboards.parts import Figure, parts_panel
+from analytics.dashboards.parts import Figure, before, parts_panel
 from analytics.queries import Figures, Part, Series, Totals
 
 
@@ -25,8 +25,8 @@ def failures(asked: Asked, totals: Totals, series: Series, errors: Sequence[Part
         return failures / of.runs if of and of.runs else None
 
     def change(part: Part) -> Cell:
-        before = share(part.before.runs, totals.before)
-        return Cell(exact(before), wording.change(share(part.now.runs, totals.now), before, good=-1))
+        was = share(before(part).runs, totals.before)
+        return Cell(exact(was), wording.change(share(part.now.runs, totals.now), was, good=-1))
 
     def trend(part: Part) -> Cell:
         shares = [

@@ -13,7 +13,7 @@ from analytics.dashboards import wording
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked
 from analytics.dashboards.panel import Cell, Column, Panel, Row, Table
-from analytics.queries import Branch, Part
+from analytics.queries import Branch, Figures, Part
 
 ROWS = 8
 """Of a table that stands beside others."""
@@ -41,6 +41,11 @@ def _tokens(name: str, label: str, look: str = "") -> Figure:
     )
 
 
+def before(part: Part) -> Figures:
+    """What a value had in the period compared with; nothing where that is none."""
+    return part.before or Figures()
+
+
 FIGURES: Mapping[str, Figure] = {
     "runs": _of("runs", "Runs", "strong"),
     "share": Figure(
@@ -60,7 +65,7 @@ FIGURES: Mapping[str, Figure] = {
     "tokens_per_run": _tokens("tokens_per_run", "Tokens per run", "wide"),
     "change": Figure(
         Column("Change", "runs_before"),
-        lambda part: Cell(part.before.runs, wording.change(part.now.runs, part.before.runs)),
+        lambda part: Cell(before(part).runs, wording.change(part.now.runs, before(part).runs)),
         compares=True,
     ),
 }

@@ -8,7 +8,7 @@ from analytics.dashboards import grids, over_time, wording
 from analytics.dashboards.metrics import exact, some
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import Cell, Column, Panel
-from analytics.dashboards.parts import FIGURES, Figure, tree_panel
+from analytics.dashboards.parts import FIGURES, Figure, before, tree_panel
 from analytics.queries import Branch, Figures, Matrix, Part
 
 _METRICS = some("tokens", "prompt_tokens", "completion_tokens", "context_tokens", "tokens_per_run", "runs")
@@ -16,7 +16,7 @@ _NOTHING = "No run of these days counted tokens."
 
 _CHANGE = Figure(
     Column("Change", "tokens_before"),
-    lambda part: Cell(exact(part.before.tokens), wording.change(part.now.tokens, part.before.tokens)),
+    lambda part: Cell(exact(before(part).tokens), wording.change(part.now.tokens, before(part).tokens)),
     compares=True,
 )
 _FIGURES = (

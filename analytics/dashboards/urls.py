@@ -66,10 +66,9 @@ def entries(site: AdminSite, request: HttpRequest) -> list[Entry]:
 def carried(request: HttpRequest) -> str:
     """The filter of the page that is shown, or of the list it was opened from; empty where there is none."""
     words = QueryDict(request.GET[PRESERVED_FILTERS]) if PRESERVED_FILTERS in request.GET else request.GET
-    said = {name: [value for value in values if value] for name, values in words.lists()}
-    if not {*said} & {*queries.WORDS}:
+    if not {*words} & {*queries.WORDS}:
         return ""
-    chosen, _ = queries.parsed(said, timezone.now())
+    chosen, _ = queries.parsed(dict(words.lists()), timezone.now())
     return "?" + urlencode(queries.words(chosen))
 
 

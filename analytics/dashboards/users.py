@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import dropwhile
 from statistics import mean
 from typing import NamedTuple
@@ -14,8 +13,7 @@ from analytics.dashboards.histograms import Bucket, histogram
 from analytics.dashboards.metrics import METRICS, exact
 from analytics.dashboards.page import Asked, Page
 from analytics.dashboards.panel import NO_PICTURE, Card, CardsPanel, Cell, ChartPanel, Column, Panel, Row, Table
-from analytics.queries import ActiveDay, Activity, Figures, Newcomers, Period, Point, RunsBucket, Series, Totals
-from analytics.queries.users import COHORTS_MAX_COUNT
+from analytics.queries import ActiveDay, Activity, Figures, Newcomers, Point, RunsBucket, Series, Totals
 
 _STICKY = "The share of the installations of 30 days that is active on an average day"
 _STICKY_NOTE, _AVERAGE_NOTE = "a day's share of 30 days", "of the days that are over"
@@ -202,14 +200,11 @@ def _from_to(bucket: RunsBucket) -> str:
 
 
 def _retention(asked: Asked) -> Panel:
-    """Of the last weeks that cohorts are made of, however few days the period has: fewer would say little."""
-    last = asked.chosen.period.last
-    weeks = Period("custom", last - timedelta(weeks=COHORTS_MAX_COUNT - 1), last)
-    found = queries.cohorts(replace(asked.chosen, period=weeks), asked.now)
-    panel = grids.retention(found)
-    first = wording.stretch(found.cohorts[0].start.date(), last)
-    nothing = f"Nobody has been back in a later week: there are not two weeks with new installations, {first}."
-    return replace(panel, title=f"Weekly retention, {first}", nothing=nothing)
+    """Of more weeks than the period may have; the title says which."""
+    found = queries.retention(asked.chosen, asked.now)
+    weeks = wording.stretch(found.cohorts[0].start.date(), asked.chosen.period.last)
+    nothing = f"Nobody has been back in a later week: there are not two weeks with new installations, {weeks}."
+    return replace(grids.retention(found), title=f"Weekly retention, {weeks}", nothing=nothing)
 
 
 def _left_out(asked: Asked) -> Panel:

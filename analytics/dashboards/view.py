@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from vibetel_client import contract
 
-from analytics import queries
+from analytics import queries, rendering
 from analytics.dashboards import wording
 from analytics.dashboards.controls import ADD, IS, PERIODS, added, controls
 from analytics.dashboards.first_event import first_event
@@ -45,7 +45,7 @@ def show(
 ) -> HttpResponse:
     """The answer; `context` is what the shell around a page shows, `paths` the path of each page by name."""
     now = now or timezone.now()
-    words = {name: [value for value in values if value] for name, values in request.GET.lists()}
+    words = dict(request.GET.lists())
     own = {name: words.pop(name, None) for name in _OWN_WORDS}
     chosen, notices = queries.parsed(words, now)
     asked = Asked(
@@ -66,13 +66,14 @@ def show(
         shown = _shown(freshness, now)
         if own[FRAGMENT] is not None and own[FRAGMENT] == [shown]:
             return HttpResponse(status=204)
-        asked = replace(asked, compared=_compared(asked, freshness))
+        asked = replace(asked, compared=freshness.comparing(chosen).before is not None)
         if freshness.newest_day:
             chosen.read_ahead(page.lists)
         state, runs = _state(asked, freshness)
         panels = _panels(page, asked) if state == FIGURES else []
         if name := _last(own, CSV):
-            return csv_of(panels, name, f"{page.name} {chosen.period.first} {chosen.period.last}")
+            said = rendering.headers(queries.words(chosen), notices, freshness=freshness, excluded=runs)
+            return csv_of(panels, name, f"{page.name} {chosen.period.first} {chosen.period.last}", said)
         found = {
             "title": _title(page, asked),
             "page": page,
@@ -100,12 +101,12 @@ def show(
     return _fresh(TemplateResponse(request, page.template, {**context, **found}))
 
 
-def csv_of(panels: Sequence[Panel], name: str, title: str) -> HttpResponse:
-    """The CSV of the panel of this id; 404 where the page has none, as when nothing is in range."""
+def csv_of(panels: Sequence[Panel], name: str, title: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """The CSV of the panel of this id, with these headers; 404 where the page has none, as when nothing is in range."""
     for panel in panels:
         for each in panel.all():
             if each.id == name:
-                answer = HttpResponse(each.table.csv(), content_type="text/csv; charset=utf-8")
+                answer = HttpResponse(each.table.csv(), "text/csv; charset=utf-8", headers=headers)
                 filename = f"{title} {each.id}".replace(" ", "-")
                 answer["Content-Disposition"] = f'attachment; filename="{filename}.csv"'
                 return _fresh(answer)
@@ -147,12 +148,6 @@ def _shown(freshness: Freshness, now: datetime) -> str:
 def _state(asked: Asked, freshness: Freshness) -> tuple[str, queries.Excluded]:
     runs = queries.excluded(asked.chosen) if freshness.newest_day else queries.Excluded(0, 0)
     return FIGURES if runs.runs else NOTHING_IN_RANGE if freshness.newest_day else WAITING, runs
-
-
-def _compared(asked: Asked, freshness: Freshness) -> bool:
-    """Beside days of which the portal knows only some, everything would have grown."""
-    before = asked.chosen.before
-    return bool(before and freshness.first_day and freshness.first_day <= before.first)
 
 
 def _panels(page: Page, asked: Asked) -> list[Panel]:

@@ -29,6 +29,7 @@ from analytics.queries.users import (
     activity,
     cohorts,
     newcomers,
+    retention,
     runs_per_installation,
 )
 from analytics.queries.versions import (
@@ -92,6 +93,7 @@ __all__ = [
     "options",
     "parsed",
     "parts",
+    "retention",
     "runs_per_installation",
     "series",
     "snapshot",

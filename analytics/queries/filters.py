@@ -109,7 +109,11 @@ class Filter:
 
 
 def parsed(asked: Mapping[str, Sequence[str]], now: datetime) -> tuple[Filter, list[str]]:
-    """The filter of a query string, each name with its values; and what was not known and fell back."""
+    """The filter of a query string, each name with its values; and what was not known and fell back.
+
+    An empty value, as a form sends it for a field that nobody filled in, says nothing.
+    """
+    asked = {name: [value for value in values if value] for name, values in asked.items()}
     notices = [f"There is no “{name[:40]}” to filter by." for name in asked if name not in WORDS]
     period = _period(asked, now, notices)
     return Filter(

@@ -1,11 +1,12 @@
 """Freshness: how new the figures are, and who is left out of them. Stands beside every answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from django.db import connection
 
 from analytics.dimensions import TOTAL
+from analytics.queries.filters import Filter
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Freshness:
     first_day: date | None
     newest_day: date | None
     waiting_hours: int
+
+    def comparing(self, chosen: Filter) -> Filter:
+        """The filter; it compares with nothing where only some of the days before are known: all would have grown."""
+        known = chosen.before and self.first_day and self.first_day <= chosen.before.first
+        return chosen if known else replace(chosen, compare="off")
 
 
 def freshness() -> Freshness:

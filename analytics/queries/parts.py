@@ -24,14 +24,14 @@ class Part:
     """The runs of one value, or of a pair of them. `share` (0 to 1) is of all runs that have a value.
 
     A run may have several options: for shares of all runs ask `options`. `steps` has the
-    runs of each step of the period, where they were asked for. Of `before` installations and
-    percentiles are None.
+    runs of each step of the period, where they were asked for. Of `before`, which is None where nothing is compared,
+    installations and percentiles are None.
     """
 
     values: tuple[str, ...]
     share: float
     now: Figures
-    before: Figures
+    before: Figures | None
     steps: Sequence[int] = ()
 
     @property
@@ -57,7 +57,7 @@ def parts(chosen: Filter, now: datetime, by: str, *, in_steps: bool = False, cou
             values=names[key],
             share=own.runs / all_runs,
             now=own,
-            before=was.get(key, NOTHING),
+            before=was.get(key, NOTHING) if chosen.before else None,
             steps=stepped.get(key, ()),
         )
         for key, own in zip(current.keys.tolist(), figures.of_parts(current), strict=True)

@@ -59,6 +59,10 @@ class Branch:
     provider: Part
     models: Sequence[Part]
 
+    def rows(self) -> list[Part]:
+        """The provider, then its models."""
+        return [self.provider, *self.models]
+
 
 @dataclass(frozen=True)
 class Matrix:

@@ -7,7 +7,7 @@ Daily users are never added up: each figure is the size of a union of days' sets
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from analytics import breakdowns, packing, runs
 from analytics.dimensions import ALL
-from analytics.queries.filters import Filter, Period
+from analytics.queries.filters import CUSTOM, Filter, Period
 from analytics.queries.totals import step_of, steps
 
 _WEEK_DAYS, _MONTH_DAYS = 7, 30
@@ -45,6 +45,18 @@ class ActiveDay(Active):
 
 
 @dataclass(frozen=True)
+class ActiveRow:
+    """One step of an Activity, which is an `interval`; what is of days alone is None of others."""
+
+    interval: str
+    start: datetime
+    partial: bool
+    installations: int
+    of_7_days: int | None = None
+    of_30_days: int | None = None
+
+
+@dataclass(frozen=True)
 class Activity:
     """Every day, every week from Monday on and every month of the period."""
 
@@ -61,6 +73,11 @@ class Activity:
         whole = [day for day in self.days if not day.partial]
         of_30_days = sum(day.of_30_days for day in whole)
         return sum(day.installations for day in whole) / of_30_days if of_30_days else None
+
+    def rows(self) -> list[ActiveRow]:
+        """The days, then the weeks, then the months."""
+        steps = {"day": self.days, "week": self.weeks, "month": self.months}
+        return [ActiveRow(interval, **vars(step)) for interval, several in steps.items() for step in several]
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,13 @@ def cohorts(chosen: Filter, now: datetime, *, at_most: int = COHORTS_MAX_COUNT) 
         members = active[place] & _union(first_seen, *week)
         found.append(Cohort(week[0], [members.intersection_cardinality(later) for later in active[place:]]))
     return Cohorts(partial=weeks[-1][1] > now, cohorts=found)
+
+
+def retention(chosen: Filter, now: datetime) -> Cohorts:
+    """Cohorts of the last weeks to the end of the period, however few days it has: fewer weeks would say little."""
+    last = chosen.period.last
+    weeks = Period(CUSTOM, last - timedelta(weeks=COHORTS_MAX_COUNT - 1), last)
+    return cohorts(replace(chosen, period=weeks), now)
 
 
 def runs_per_installation(chosen: Filter) -> RunsPerInstallation:

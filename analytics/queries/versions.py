@@ -61,12 +61,45 @@ class VersionAdoption:
 
 
 @dataclass(frozen=True)
+class AdoptionRow:
+    """A version in a step, as AdoptionStep and VersionAdoption have it; `active` installations ran any version."""
+
+    version: str
+    first_day: date
+    days_to_half: int | None
+    start: datetime
+    partial: bool
+    installations: int
+    share: float
+    stacked: float
+    active: int
+
+
+@dataclass(frozen=True)
 class Adoption:
     """The steps of the period, without gaps, and the versions that ran in it, the newest one first."""
 
     interval: str
     steps: Sequence[AdoptionStep]
     versions: Sequence[VersionAdoption]
+
+    def rows(self) -> list[AdoptionRow]:
+        """Each version's steps."""
+        return [
+            AdoptionRow(
+                version=one.version,
+                first_day=one.first_day,
+                days_to_half=one.days_to_half,
+                start=step.start,
+                partial=step.partial,
+                installations=one.installations[place],
+                share=one.shares[place],
+                stacked=one.stacked[place],
+                active=step.installations,
+            )
+            for one in self.versions
+            for place, step in enumerate(self.steps)
+        ]
 
 
 def adoption(chosen: Filter, now: datetime) -> Adoption:

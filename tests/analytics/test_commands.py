@@ -70,6 +70,7 @@ def test_commands_have_the_figures_of_the_query() -> None:
     parts = queries.parts(chosen_by(period="7d"), NOON, "command")
     assert len(parts) == 4
     for row, part in zip(rows, parts, strict=True):
+        assert part.before
         figures = [METRICS[name].of(part.now) for name in FIGURES]
         assert [row[name] for name in ("command", "share", "runs_before", *FIGURES)] == [
             part.value,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import uuid
 from datetime import date, timedelta
@@ -124,6 +125,8 @@ def test_every_panel_has_a_csv_of_the_same_figures(admin_client: Client, page: P
         assert answer["Content-Type"].startswith("text/csv")
         header, *rows = csv.reader(io.StringIO(text(answer)))
         assert header == [column.name for column in panel.table.columns if column.name]
+        assert answer["X-Filter"].startswith("period=")
+        assert json.loads(answer["X-Excluded"])["runs"] > 0
         assert len(set(header)) == len(header)
         assert len(rows) == len(panel.table.rows)
         assert "<" not in text(answer)
@@ -235,6 +238,16 @@ def test_nothing_is_new_beside_days_before_the_first_event(admin_client: Client)
     assert 'class="change new"' not in text(answer)
 
 
+@pytest.mark.usefixtures("history")
+def test_a_csv_says_what_it_did_not_understand(admin_client: Client) -> None:
+    answer = admin_client.get("/admin/commands/?commnd=repo&period=zz&csv=commands")
+    assert json.loads(answer["X-Notices"]) == [
+        "There is no “commnd” to filter by.",
+        "There is no period “zz”: this is period=30d.",
+    ]
+
+
+@pytest.mark.usefixtures("history")
 def test_a_csv_of_no_panel_is_not_found(admin_client: Client) -> None:
     record([run(timezone.now())])
     assert admin_client.get("/admin/?csv=joy").status_code == 404

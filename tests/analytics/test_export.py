@@ -248,6 +248,7 @@ def test_export_ends_with_the_period() -> None:
         ("period=7d&from=2026-11-01&to=2026-11-02", "from and to go with period=custom."),
         ("from=2026-11-01", "period=custom needs from and to as YYYY-MM-DD."),
         ("from=2026-11-02&to=2026-11-01", "from must be before to"),
+        ("command=", "command= says nothing: leave it out"),
         ("command=a%00b", "control character"),
         ("command=\udcff", "control character"),
     ],

@@ -83,6 +83,7 @@ def test_totals_are_a_recount_of_the_events(selection: Selection) -> None:
         for part in queries.parts(chosen, NOON, "command", in_steps=True):
             own = [event for event in current if (event.command,) == part.values]
             assert counted(part.now) == recount(own)
+            assert part.before
             assert part.before.runs == len([event for event in earlier if (event.command,) == part.values])
             assert sum(part.steps) == part.now.runs
         for part in queries.parts(chosen, NOON, "error_type"):
@@ -159,6 +160,7 @@ def test_installations_that_were_not_counted_are_not_zero() -> None:
     record([run(NOON - timedelta(days=days), installation=somebody, os="linux") for days in (1, 8)])
     for by, counted_now in (("command", 1), ("os", None)):
         (part,) = queries.parts(week(), NOON, by)
+        assert part.before
         assert (part.now.installations, part.before.installations, part.before.runs) == (counted_now, None, 1)
 
 

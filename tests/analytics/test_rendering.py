@@ -35,6 +35,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Nested:
+    name: str
+    inner: Sequence[Inner]
+
+    def rows(self) -> list[Inner]:
+        return list(self.inner)
+
+
+@dataclass(frozen=True)
 class Rows:
     new: bool
     now: Sequence[Row]
@@ -84,6 +93,13 @@ def test_csv_has_a_column_for_each_value_of_a_list() -> None:
 def test_csv_of_several_lists_says_which() -> None:
     found = lines(Rows(True, [Row("a", Inner(1, 0))], [Row("b", Inner(1, 0))]), Rows)
     assert [line.split(",")[:2] for line in found] == [["of", "name"], ["now", "a"], ["before", "b"]]
+
+
+def test_csv_of_what_has_rows_of_its_own_is_those() -> None:
+    found = [Nested("a", [Inner(1, 0)]), Nested("b", [Inner(2, 0), Inner(3, 0)])]
+    for hint, of in ((list[Nested], found), (Nested, found[1])):
+        header, *runs = (line.split(",")[0] for line in lines(of, hint))
+        assert (header, runs) == ("runs", ["1", "2", "3"][-len(runs) :])
 
 
 @pytest.mark.parametrize("beginning", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
