@@ -253,9 +253,8 @@ def unpacked(
 def _users(used: Numbers, installations: bytes, usage: bytes | None) -> Users:
     [steps] = packing.unpack(installations)
     runs, log_durations = (None, None) if usage is None else packing.unpack(usage)
-    found = packing.from_steps(used, steps)
-    as_narrow = found.astype(np.min_scalar_type(int(found.max(initial=0))))  # many days' stand side by side
-    return Users(used, as_narrow, runs, log_durations)
+    found = packing.narrow(packing.from_steps(used, steps))  # many days' stand side by side
+    return Users(used, found, runs, log_durations)
 
 
 def _options(packed: bytes) -> Options:

@@ -69,6 +69,11 @@ def starts(keys: Numbers) -> Numbers:
     return np.flatnonzero(new)
 
 
+def narrow(numbers: Numbers) -> Numbers:
+    """In as few bytes each as the largest takes. Numbers of 0 and more."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+
+
 def numbered(cells: Numbers) -> tuple[Numbers, Numbers]:
     """Those there are, in order, and the place of each among them. Numbers of 0 and more."""
     most = int(cells.max(initial=0)) + 1

@@ -65,7 +65,7 @@ def together(several: Iterable[Usage]) -> Usage:
         kept.append(one)
         count += len(one)
         if count > _KEPT_MAX_COUNT:
-            kept, count = [_joined(kept).added_up()], 0
+            kept, count = [Usage(*map(packing.narrow, _joined(kept).added_up().columns()))], 0
     return _joined(kept) if kept else nobody()
 
 
