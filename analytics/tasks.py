@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Each of several beats says "look now". Who hears it first looks; who hears it so soon after is at another beat's.
 # A turn ends before the job is next asked for, so that what a killed worker left undone is done then.
 _TURN_SHARE = 0.9  # of the time between two
-_BOOKS_SECONDS = 15.0  # settings.CELERY_BEAT_SCHEDULE
+_BOOKS_SECONDS = 15.0  # as vibetel.celery has it
 _HOUR_SECONDS = 3600.0
 # What is asked for every hour, or every hour of the night, is due so long after it was last done.
 _MISSED_SECONDS = 5.5 * _HOUR_SECONDS

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import dj_database_url
 from botocore.config import Config
-from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from kombu import Queue
 
 from vibetel import embedded, environment
 from vibetel.environment import Environment
@@ -130,37 +128,6 @@ if REDIS_URL.startswith("rediss:"):  # what else its URL says of TLS, Celery rea
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{vibetel}:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
-# Two queues: the worker of one archives and has the key to write, that of the other loads and has only the key to read.
-# A worker that is given no queue takes both.
-CELERY_TASK_QUEUES = [Queue("archive"), Queue("load")]
-CELERY_TASK_ROUTES = {"ingest.tasks.*": {"queue": "archive"}, "analytics.tasks.*": {"queue": "load"}}
-CELERY_BEAT_SCHEDULE = {
-    # A look that was not taken before the next is due is dropped: looks expire rather than pile up.
-    "archive": {"task": "ingest.tasks.archive_due_batches", "schedule": 0.5, "options": {"expires": 0.5}},
-    "load": {
-        "task": "analytics.tasks.load_new_objects",
-        "schedule": float(LOAD_INTERVAL_SECONDS),
-        "options": {"expires": float(LOAD_INTERVAL_SECONDS)},
-    },
-    # Asked for again every hour, and done where it is due: every six hours, or once a night (analytics/tasks.py). So a
-    # worker that is killed, or a store that is away, costs an hour.
-    "load-missed": {
-        "task": "analytics.tasks.load_missed_objects",
-        "schedule": crontab(minute="17"),
-        "options": {"expires": 3600.0},
-    },
-    "prune-nightly": {
-        "task": "analytics.tasks.prune_nightly",
-        "schedule": crontab(minute="13", hour="3-8"),
-        "options": {"expires": 3600.0},
-    },
-    "verify-nightly": {
-        "task": "analytics.tasks.verify_nightly",
-        "schedule": crontab(minute="43", hour="3-8"),
-        "options": {"expires": 3600.0},
-    },
-    "books": {"task": "analytics.tasks.watch_books", "schedule": 15.0, "options": {"expires": 15.0}},
-}
 
 # -- Portal -----------------------------------------------------------------------------------------------------------
 

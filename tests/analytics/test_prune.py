@@ -38,6 +38,7 @@ from ingest import archive, buffer
 from tests.analytics.bucket import put, put_text
 from tests.analytics.history import record, record_made_up, run
 from tests.events import NOON, line
+from vibetel.celery import app
 
 pytestmark = pytest.mark.django_db
 stores = pytest.mark.usefixtures("empty_stores")
@@ -397,5 +398,5 @@ def test_prune_nightly_removes_what_is_older_than_the_setting(
     assert "events=1 days=1" in caplog.text
 
 
-def test_beat_knows_the_nightly_prune(settings: Settings) -> None:
-    assert settings.CELERY_BEAT_SCHEDULE["prune-nightly"]["task"] == tasks.prune_nightly.name
+def test_beat_knows_the_nightly_prune() -> None:
+    assert app.conf.beat_schedule["prune-nightly"]["task"] == tasks.prune_nightly.name

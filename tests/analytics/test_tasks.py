@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from threading import Timer
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +13,7 @@ from analytics import tasks, warehouse
 from analytics.models import LoadedObject
 from ingest import archive, batches, buffer
 from tests.events import line
+from vibetel.celery import app
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -31,8 +31,7 @@ def looks(job: str) -> int:
 
 def turn_ends(job: str) -> None:
     """As it does by itself, before the job is asked for the next time."""
-    beats: Any = settings.CELERY_BEAT_SCHEDULE.values()
-    [asked_for] = [beat["schedule"] for beat in beats if beat["task"] == TASKS[job]]
+    [asked_for] = [beat["schedule"] for beat in app.conf.beat_schedule.values() if beat["task"] == TASKS[job]]
     seconds = 3600 if asked_for == crontab(minute="17") else asked_for
     assert 0 < buffer.connection().pttl(buffer.turn_key(job)) < 1000 * seconds
     buffer.connection().delete(buffer.turn_key(job))

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from io import StringIO
-from typing import Any
 
 import numpy as np
 import pytest
 import zstandard
-from django.conf import settings as now_set
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -44,6 +42,7 @@ from ingest.archive import ArchiveUnavailable, Fetched
 from tests.analytics import bucket, planted_faults
 from tests.analytics.planted_faults import Planted
 from tests.events import NOON, line
+from vibetel.celery import app
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),  # a snapshot is a transaction of its own
@@ -628,7 +627,7 @@ def test_verify_nightly_of_two_beats_is_one() -> None:
 @pytest.mark.usefixtures("empty_buffer")
 def test_verify_nightly_is_done_once_a_night() -> None:
     """Though it is asked for every hour of it, until it is done."""
-    asked_for: Any = now_set.CELERY_BEAT_SCHEDULE["verify-nightly"]["schedule"]
+    asked_for = app.conf.beat_schedule["verify-nightly"]["schedule"]
     for _ in range(len(asked_for.hour)):
         tasks.verify_nightly()
         assert buffer.connection().pttl(buffer.turn_key("verify")) < 3_600_000

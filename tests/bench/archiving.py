@@ -28,6 +28,7 @@ from ingest.checks import Accepted
 from tests.bench import posts, report, stores
 from tests.bench.stack import Cores, pinned
 from tests.vibetel.programs import CHECKOUT
+from vibetel.celery import app
 
 AWAY_SECONDS = 0.15  # what a bucket of the internet takes for a put
 EVENTS_MIN_PER_S = 5_000.0
@@ -137,7 +138,7 @@ def _waits_s(per_s: int, seconds: int, cores: Cores) -> list[float]:
     with pinned(cores.others):
         command = [sys.executable, "-m", "tests.bench.archiving", "--send", str(per_s), "--seconds", str(seconds)]
         sender = subprocess.Popen(command, cwd=CHECKOUT)
-    look_seconds = float(str(settings.CELERY_BEAT_SCHEDULE["archive"]["schedule"]))
+    look_seconds = app.conf.beat_schedule["archive"]["schedule"]
     with patch.object(archive, "put", noted):
         while sender.poll() is None or buffer.counters()["waiting"]:
             began = time.monotonic()

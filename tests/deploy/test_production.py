@@ -102,7 +102,7 @@ def test_no_log_has_a_secret_an_address_or_a_payload(portal: Production) -> None
 
 @pytest.mark.parametrize(
     "asks",
-    ["from ingest import buffer; buffer.now_ms()", "from vibetel import celery_app; celery_app.connection().connect()"],
+    ["from ingest import buffer; buffer.now_ms()", "from vibetel.celery import app; app.connection().connect()"],
     ids=["buffer", "celery"],
 )
 def test_a_redis_of_an_unknown_authority_is_refused(portal: Production, asks: str) -> None:

@@ -1,12 +1,11 @@
 """Tasks: a look of the archiver, and how long events wait for one."""
 
-from typing import Any
-
 import pytest
 from django.conf import settings
 
 from ingest import archive, buffer, tasks
 from tests.events import line
+from vibetel.celery import app
 
 pytestmark = pytest.mark.usefixtures("empty_buffer", "empty_bucket")
 
@@ -32,7 +31,7 @@ def test_look_seals_what_is_due_while_another_waits_for_the_bucket() -> None:
 
 
 def test_beat_asks_for_looks_twice_in_the_second_that_a_due_batch_may_wait() -> None:
-    beat: Any = settings.CELERY_BEAT_SCHEDULE["archive"]
+    beat = app.conf.beat_schedule["archive"]
     assert beat["task"] == tasks.archive_due_batches.name
     assert beat["schedule"] <= 0.5
     assert beat["options"]["expires"] <= beat["schedule"]  # one that comes too late is not in the way of the next

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-from django.conf import settings
-
 from tests.vibetel.programs import CHECKOUT
 from vibetel import start
 from vibetel.celery import app
@@ -34,4 +32,4 @@ def test_beat_loads_neither_tasks_nor_apps_and_has_the_portals_log() -> None:
 
 def test_beat_asks_for_tasks_that_there_are() -> None:
     app.loader.import_default_modules()
-    assert {job["task"] for job in settings.CELERY_BEAT_SCHEDULE.values()} <= set(app.tasks)
+    assert {job["task"] for job in app.conf.beat_schedule.values()} <= set(app.tasks)
