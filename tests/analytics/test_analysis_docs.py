@@ -132,6 +132,7 @@ def test_every_example_runs_and_agrees_with_the_dashboards(
     assert [*found["runs_by_day"].itertuples(index=False, name=None)] == [
         (point.start, point.figures.runs) for point in points
     ]
+    assert bi.SCHEMA in found["schemas"]
     assert set(found["views"]) == set(bi.VIEWS)
     with_zone = {column["name"] for column in found["views"]["runs"] if getattr(column["type"], "timezone", False)}
     assert with_zone == {"occurred_at", "received_at"}
