@@ -71,10 +71,10 @@ def run(
     process that does anything else meanwhile: all of its database connections work on the new tables. Raises
     RebuildStopped; where the bucket or Postgres is away, archive.ArchiveUnavailable or OperationalError.
     """
-    with _live_connection() as live:
-        _claim(live)
-        _check_version()
+    _check_version()
+    with _live_connection() as live, _live_connection() as claim:
         swap.check_rights(live)
+        _claim(claim)
         _keep_or_drop(live, anew, say)
         with _working_in(REBUILD_SCHEMA):
             _make_tables(live)
@@ -111,9 +111,10 @@ def _live_connection() -> Iterator[Connection]:
         raise OperationalError(str(error)) from error
 
 
-def _claim(live: Connection) -> None:
+def _claim(claim: Connection) -> None:
+    claim.autocommit = False
     give_up_at = time.monotonic() + _CLAIM_SECONDS
-    while not warehouse.claim_rebuild(live.cursor()):
+    while not warehouse.claim_rebuild(claim):
         if time.monotonic() > give_up_at:
             raise RebuildStopped("Another rebuild is running: leave it to that one.")
         time.sleep(0.2)
@@ -370,7 +371,7 @@ def _swap(live: Connection, forget_missing: bool, say: _Say) -> Rebuilt:
     It holds the live warehouse, so loaders wait, or come again; who reads, reads on.
     """
     with live.transaction():
-        warehouse.lock(wait=True, cursor=live.cursor())
+        live.execute(warehouse.LOCK)
         _catch_up(live, everything=False)
         if one(live, _LIVE_KNOWS_MORE):
             _catch_up(live, everything=True)

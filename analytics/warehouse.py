@@ -2,59 +2,58 @@
 
 The live tables and those being rebuilt beside them (rebuild.py) are two schemas with a lock each, so that events go on
 being loaded while everything is loaded anew.
+
+The locks are of tables, not advisory ones: those anybody may take who can log in, an analyst with the role of bi.py,
+too. Their mode is the only one that keeps out itself and neither readers nor writers. It keeps out autovacuum as well,
+for a moment, and is kept out by it: so of tables that are tiny, and in no view of bi.py.
 """
 
-from typing import Protocol
+from typing import Any
 
-from django.db import connection
+import psycopg
+from django.db import OperationalError, connection
 
 REBUILD_SCHEMA = "rebuild"
 """Where the tables are made anew. Whatever else a connection's first schema is, it is the live one."""
 
-_LOCK = 0x76_69_62_65  # any number that is always the same; the schema being rebuilt has the next one
-_REBUILDER_LOCK = _LOCK + 2
+LOCK = "LOCK TABLE analytics_loadprogress IN SHARE UPDATE EXCLUSIVE MODE"
+"""Takes the warehouse until the transaction ends, for a connection that is not Django's.
 
-_KEY = f"%s + (current_schema() = '{REBUILD_SCHEMA}')::int"
+Of the schema that the connection sees first. Who waits for it while a rebuild ends has the new table's then: Postgres
+looks the name up again.
+"""
+
+# Of the live schema, and not replaced at a rebuild's end: it would wait for itself.
+_REBUILDER_LOCK = "LOCK TABLE django_migrations IN SHARE UPDATE EXCLUSIVE MODE NOWAIT"
 
 
 class WarehouseBusy(Exception):
     """Another is writing, and the caller does not want to wait."""
 
 
-class _Cursor(Protocol):
-    """Django's, or psycopg's own."""
-
-    def execute(self, query: str, params: list[int], /) -> object: ...
-    def fetchone(self) -> "tuple[bool, ...] | None": ...
-
-
-def lock(*, wait: bool, cursor: _Cursor | None = None) -> None:
+def lock(*, wait: bool) -> None:
     """Take the warehouse until the transaction ends: the schema that the connection sees first.
 
-    `cursor` is one of another connection than Django's. Raises WarehouseBusy, without `wait`, where another has it.
+    Raises WarehouseBusy, without `wait`, where another has it: leave the atomic block then, its transaction has failed.
     """
-    if cursor is None:
-        with connection.cursor() as own:
-            _lock(own, wait=wait)
-    else:
-        _lock(cursor, wait=wait)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK if wait else f"{LOCK} NOWAIT")
+    except OperationalError as error:
+        if not wait and isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            raise WarehouseBusy from error
+        raise
 
 
-def claim_rebuild(cursor: _Cursor) -> bool:
-    """Be the one that rebuilds, for as long as the connection lives; False where another is."""
-    cursor.execute("SELECT pg_try_advisory_lock(%s)", [_REBUILDER_LOCK])
-    return _answer(cursor)
+def claim_rebuild(claim: psycopg.Connection[Any]) -> bool:
+    """Be the one that rebuilds, until this connection's transaction ends; False where another is.
 
-
-def _lock(cursor: _Cursor, *, wait: bool) -> None:
-    if wait:
-        cursor.execute(f"SELECT pg_advisory_xact_lock({_KEY})", [_LOCK])
-        return
-    cursor.execute(f"SELECT pg_try_advisory_xact_lock({_KEY})", [_LOCK])
-    if not _answer(cursor):
-        raise WarehouseBusy
-
-
-def _answer(cursor: _Cursor) -> bool:
-    row = cursor.fetchone()
-    return row is not None and bool(row[0])
+    The transaction may last for hours: without a snapshot and without a number it holds up no vacuum of other tables.
+    """
+    try:
+        claim.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        claim.execute(_REBUILDER_LOCK)
+    except psycopg.errors.LockNotAvailable:
+        claim.rollback()
+        return False
+    return True

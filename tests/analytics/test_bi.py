@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -10,16 +10,18 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from psycopg import sql
 
-from analytics import bi, queries
+from analytics import bi, load, prune, queries, rollups, warehouse
 from analytics.models import BooksReading, Installation
 from analytics.queries import Filter, Period
+from ingest import archive, batches
 from tests.analytics.history import record, record_made_up, run
-from tests.events import NOON
+from tests.events import NOON, line
 
 ROLE = "test_analyst"
 
@@ -223,6 +225,63 @@ def test_role_changes_nothing(role: Callable[..., str]) -> None:
                 analyst.execute(statement)
         analyst.execute("GRANT SELECT ON bi.runs TO PUBLIC")  # a warning, says Postgres
     assert ask("SELECT has_table_privilege('public', 'bi.runs', 'SELECT')") == [(False,)]
+
+
+_MODES: tuple[LiteralString, ...] = (
+    *("ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"),
+    *("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"),
+)
+
+
+@pytest.mark.usefixtures("empty_buffer", "empty_bucket")
+def test_role_takes_no_lock_that_the_loader_or_a_rebuild_waits_for(role: Callable[..., str]) -> None:
+    record_made_up(NOON, days=2, a_day=5)
+    archive.put(batches.archive_object("event_date=2026-11-22/hr=12/b.json.gz", [line()]))
+    with logged_in(printed_password(role())) as analyst:
+        analyst.execute("SET default_transaction_read_only = off")  # what it may not do rests on no setting
+        with portal() as loader, portal() as rebuilder:
+            loader.execute(warehouse.LOCK)
+            assert warehouse.claim_rebuild(rebuilder)
+            numbers = seen_in_pg_locks(analyst)
+        with analyst.transaction():
+            assert locked_by(analyst, numbers) == {(f"bi.{name}", "ACCESS SHARE") for name in bi.VIEWS}  # as readers do
+            assert load.catch_up(everything=True, wait=False).rows == 1
+            assert rollups.refresh(wait=False) > 0
+            assert prune.prune(NOON.date(), NOON + prune.KEPT_AT_LEAST).events == 5
+            with portal() as rebuilder:
+                assert warehouse.claim_rebuild(rebuilder)
+
+
+def portal() -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"])
+
+
+def seen_in_pg_locks(analyst: psycopg.Connection[tuple[Any, ...]]) -> set[int]:
+    columns = ("database", "relation", "classid", "objid", "pid")
+    rows = analyst.execute(sql.SQL("SELECT {} FROM pg_locks").format(sql.SQL(", ").join(map(sql.Identifier, columns))))
+    return {int(number) for row in rows for number in row if number is not None}
+
+
+def locked_by(analyst: psycopg.Connection[tuple[Any, ...]], numbers: set[int]) -> set[tuple[str, str]]:
+    """Everything that can be tried; the tables and views that it did lock, and in which mode."""
+    for number in numbers:
+        analyst.execute("SELECT pg_advisory_lock(%s)", [number])
+        analyst.execute("SELECT pg_advisory_lock(%s, %s)", [number, number])
+    ((names,),) = ask(
+        """SELECT array_agg(format('%s.%s', n.nspname, relname)) FROM pg_class
+        JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'bi') AND relkind IN ('r', 'v')"""
+    )
+    taken = set()
+    for name in names:
+        table = sql.Identifier(*name.split("."))
+        for mode in _MODES:
+            with suppress(psycopg.errors.InsufficientPrivilege), analyst.transaction():
+                analyst.execute(sql.SQL("LOCK TABLE {} IN {} MODE NOWAIT").format(table, sql.SQL(mode)))
+                taken.add((name, mode))
+        for strength in ("FOR UPDATE", "FOR KEY SHARE"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), analyst.transaction():
+                analyst.execute(sql.SQL("SELECT FROM {} {}").format(table, sql.SQL(strength)))
+    return taken
 
 
 def test_sessions_begin_read_only_bounded_and_in_utc(role: Callable[..., str]) -> None:

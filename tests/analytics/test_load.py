@@ -565,7 +565,7 @@ def test_not_yet_loaded_counts_this_portals_rows_only() -> None:
 def test_load_leaves_the_warehouse_to_another_loader(empty_buffer: None, empty_bucket: None) -> None:
     put(line())
     with psycopg.connect(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"]) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [warehouse._LOCK])
+        other.execute(warehouse.LOCK)
         with pytest.raises(WarehouseBusy):
             load.catch_up(everything=True, wait=False)
         TouchedHour.objects.create(hour=NOON)

@@ -180,7 +180,7 @@ def test_prune_lets_the_loader_in_between_days() -> None:
 def test_prune_waits_for_whoever_writes() -> None:
     record([run(LONG_AGO)])
     with psycopg.connect(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"]) as other:
-        warehouse.lock(wait=False, cursor=other.cursor())
+        other.execute(warehouse.LOCK)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '50ms'")
         with pytest.raises(OperationalError, match="lock timeout"):

@@ -22,7 +22,7 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection
 from django.db.models import F
 
-from analytics import history, load, prune, queries, rebuild, rollups, swap, warehouse
+from analytics import history, load, prune, queries, rebuild, rollups, swap, verify
 from analytics.models import (
     Annotation,
     BooksReading,
@@ -182,19 +182,37 @@ def another_session() -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
         yield session
 
 
+LIVE, REBUILD = "public.analytics_loadprogress", "rebuild.analytics_loadprogress"
+
+
 @contextmanager
-def holding(number: int) -> Iterator[None]:
+def holding(table: LiteralString) -> Iterator[None]:
     """A lock of the warehouse, once whoever has it has ended its transaction."""
-    with another_session() as session:
-        session.execute("SELECT pg_advisory_lock(%s)", [number])
+    if table == REBUILD:
+        make_the_tables()
+    with another_session() as session, session.transaction():
+        session.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
         yield
 
 
-LIVE, REBUILD = warehouse._LOCK, warehouse._LOCK + 1
+def make_the_tables() -> None:
+    """Those that a rebuild makes first."""
+    with rebuild._live_connection() as live, rebuild._working_in("rebuild"):
+        rebuild._make_tables(live)
 
 
-def waits_for(number: int) -> Callable[[], bool]:
-    return lambda: bool(_ask("SELECT EXISTS (SELECT FROM pg_locks WHERE objid = %s AND NOT granted)", number))
+def waiting_for(table: str) -> int:
+    return int(
+        _ask(
+            """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE datname = current_database() AND relation = to_regclass(%s) AND NOT granted""",
+            table,
+        )
+    )
+
+
+def waits_for(table: str) -> Callable[[], bool]:
+    return lambda: waiting_for(table) > 0
 
 
 def _ask(query: str, *parameters: object) -> Any:
@@ -212,13 +230,14 @@ def has_rows(table: str) -> Callable[[], bool]:
 @contextmanager
 def rebuilding_held_in_the_load() -> Iterator[tuple["subprocess.Popen[str]", Callable[[], object]]]:
     """A rebuild that has loaded one transaction's objects and waits before the next, until released."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE objid = %s AND NOT granted"
     with another_session() as first, another_session() as second, ThreadPoolExecutor(1) as pool:
-        first.execute("SELECT pg_advisory_lock(%s)", [REBUILD])
+        make_the_tables()
+        take = f"BEGIN; LOCK TABLE {REBUILD} IN SHARE UPDATE EXCLUSIVE MODE"
+        first.execute(take)
         with rebuilding() as process:
-            until(lambda: _ask(waiting, REBUILD) == 1)
-            taken = pool.submit(second.execute, "SELECT pg_advisory_lock(%s)", [REBUILD])
-            until(lambda: _ask(waiting, REBUILD) == 2)
+            until(lambda: waiting_for(REBUILD) == 1)
+            taken = pool.submit(second.execute, take)
+            until(lambda: waiting_for(REBUILD) == 2)
             first.close()  # the rebuild has its turn, then the second session
             taken.result()
             until(waits_for(REBUILD))
@@ -492,7 +511,8 @@ def test_rebuild_says_when_postgres_ends_the_connection_and_goes_on(loaded: tupl
         until(waits_for(REBUILD))
         with another_session() as session:
             session.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = %s AND NOT granted", [REBUILD]
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = %s::regclass AND NOT granted",
+                [REBUILD],
             )
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -563,6 +583,33 @@ def test_rebuild_waits_for_a_long_query_and_lets_others_pass(loaded: tuple[str, 
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert everything() == loaded
+
+
+def test_rebuild_gives_a_loader_that_waits_the_new_tables(loaded: tuple[str, dict[str, str]]) -> None:
+    def load_as_another() -> None:
+        load_all()
+        connection.close()
+
+    faults = verify.verify(verify.deep).faults.by_kind()  # what is foreign or unreadable
+    with another_session() as reader, rebuilding() as process, ThreadPoolExecutor(1) as loader:
+        with reader.transaction():
+            reader.execute("SELECT FROM analytics_event LIMIT 1")
+            until(lambda: waiting_for("analytics_event"))  # the swap, when it has loaded what came last
+            put(line(), name="later")
+            waited = loader.submit(load_as_another)
+            until(waits_for(LIVE))
+        output, _ = process.communicate(timeout=60)
+        waited.result()
+    assert process.returncode == 0, output
+    assert LoadedObject.objects.order_by("-pk")[0].name.endswith("later.json.gz")
+    assert verify.verify(verify.deep).faults.by_kind() == faults
+
+
+def test_rebuild_holds_up_no_vacuum_though_it_takes_hours() -> None:
+    with rebuild._live_connection() as claim:
+        rebuild._claim(claim)
+        horizon = "SELECT (backend_xid, backend_xmin)::text FROM pg_stat_activity WHERE pid = %s"
+        assert _ask(horizon, claim.info.backend_pid) == "(,)"
 
 
 def test_rebuild_leaves_it_to_another_rebuild(

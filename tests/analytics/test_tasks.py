@@ -83,7 +83,7 @@ def test_look_at_all_objects_is_due_again_in_six_hours() -> None:
 def test_look_at_all_objects_that_found_another_at_it_is_due_in_an_hour() -> None:
     archive.put(batches.archive_object("event_date=2026-11-22/hr=12/a.json.gz", [line()]))
     with psycopg.connect(settings.DATABASE_URL, dbname=connection.settings_dict["NAME"]) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [warehouse._LOCK])
+        other.execute(warehouse.LOCK)
         tasks.load_missed_objects()
     assert not LoadedObject.objects.exists()
     turn_ends("missed")
