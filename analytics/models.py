@@ -1,6 +1,8 @@
 """The warehouse. Derived from the archive: dropped and loaded again it shows the same figures.
 
 But for the last four: two say what was seen when, and two what people know of it. A rebuild leaves these alone.
+
+Each index names the query it serves. A serial number is there to find the row again that names it.
 """
 
 from django.db import models
@@ -21,7 +23,8 @@ class LoadedObject(models.Model):
         FOREIGN = "foreign", "Not written by this portal, left alone"
         HISTORY = "history", "Not written by this portal, loaded on request"
 
-    # Collation C sorts as the bucket lists.
+    # Collation C sorts as the bucket lists. Which of some names are known, all names in their order (verify.py), and
+    # those that begin so, for the list of objects.
     name = models.CharField(max_length=1024, unique=True, db_collation="C")
     state = models.CharField(max_length=11, choices=State.choices)
     reason = models.CharField(max_length=64, blank=True)
@@ -65,7 +68,7 @@ class Installation(models.Model):
     """
 
     id = models.AutoField(primary_key=True)
-    user_id = models.UUIDField(unique=True)
+    user_id = models.UUIDField(unique=True)  # whose number it is, for events that come
     first_seen = models.DateField(null=True, help_text="UTC day of its first run; None before that is in the rollups.")
     last_seen = models.DateField(null=True, help_text="UTC day of its last run.")
 
@@ -87,7 +90,7 @@ class Event(models.Model):
     Postgres, which takes a sixth of the time for loading: load.py alone writes them, from joins; verify.py looks.
     """
 
-    event_id = models.UUIDField(primary_key=True)
+    event_id = models.UUIDField(primary_key=True)  # another copy of an event that comes; a page of one event
     event_name = models.CharField(max_length=16)
     occurred_at = models.DateTimeField(help_text="By the client's clock, corrected; by ours where it is implausible.")
     received_at = models.DateTimeField()
@@ -139,7 +142,7 @@ class Event(models.Model):
 class Quarantined(models.Model):
     """One row is one archive line that the loader could not read, kept until it can. Written by load.py."""
 
-    source_object = models.ForeignKey(LoadedObject, models.CASCADE)
+    source_object = models.ForeignKey(LoadedObject, models.CASCADE, db_index=False)
     source_line = models.IntegerField()
     reason = models.CharField(max_length=64)
     payload = models.BinaryField()
@@ -147,6 +150,7 @@ class Quarantined(models.Model):
     class Meta:
         verbose_name = "quarantined line"
         constraints = [
+            # An object's lines, for verify.py, and to know that there are none where it goes.
             models.UniqueConstraint(fields=["source_object", "source_line"], name="quarantined_once"),
         ]
 
@@ -157,7 +161,7 @@ class Quarantined(models.Model):
 class TouchedHour(models.Model):
     """One row is an hour whose rollups are older than its events. Written by load.py, removed by rollups.py."""
 
-    hour = models.DateTimeField(primary_key=True)
+    hour = models.DateTimeField(primary_key=True)  # the newest, to recompute; any before a day, to prune that
 
     def __str__(self) -> str:
         return self.hour.isoformat()
@@ -191,7 +195,7 @@ class HourlyRollup(models.Model):
     Recomputed from the hour's events; an hour without runs has no row. Written by rollups.py.
     """
 
-    hour = models.DateTimeField(primary_key=True)
+    hour = models.DateTimeField(primary_key=True)  # a day's hours
     runs = models.IntegerField()
     packed = models.BinaryField(help_text="Columns of numbers (runs.py).")
 
@@ -246,7 +250,7 @@ class DailyCombinations(models.Model):
     Recomputed from the day's hours; a day without runs has no row. Written by rollups.py.
     """
 
-    day = models.DateField(primary_key=True)
+    day = models.DateField(primary_key=True)  # days in a range
     counts = models.BinaryField(help_text="Values and counts of each combination (combinations.py).")
     durations = models.BinaryField(help_text="Histograms of the successful runs.")
     installations = models.BinaryField(help_text="Sets of Installation ids.")
@@ -289,7 +293,7 @@ class Verification(models.Model):
 class Release(models.Model):
     """One row is one version that is to be seen on charts. Noticed by releases.py, edited by administrators."""
 
-    version = models.CharField(max_length=64, unique=True)
+    version = models.CharField(max_length=64, unique=True)  # whether one that was noticed is there
     first_seen_on = models.DateField(
         "first seen", null=True, editable=False, help_text="UTC day of its first run. None: there was none yet."
     )
