@@ -157,7 +157,7 @@ def _period(asked: Mapping[str, Sequence[str]], now: datetime, notices: list[str
 
 def _custom(asked: Mapping[str, Sequence[str]], today: date, notices: list[str]) -> Period | None:
     try:
-        first, last = (date.fromisoformat(_last(asked, name, "")) for name in ("from", "to"))
+        first, last = (_day(_last(asked, name, "")) for name in ("from", "to"))
     except ValueError:
         notices.append(f"period=custom needs from and to as YYYY-MM-DD: this is period={DEFAULT_PERIOD}.")
         return None
@@ -168,6 +168,14 @@ def _custom(asked: Mapping[str, Sequence[str]], today: date, notices: list[str])
         notices.append(f"from must be before to, by less than {CUSTOM_MAX_DAYS} days: this is period={DEFAULT_PERIOD}.")
         return None
     return Period(CUSTOM, first, last)
+
+
+def _day(text: str) -> date:
+    """Python takes 20261101 and 2026-W45-7 for days, too. Raises ValueError."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError(text)
+    return day
 
 
 def _interval(asked: Mapping[str, Sequence[str]], period: Period, notices: list[str]) -> str:
