@@ -247,6 +247,8 @@ def test_export_ends_with_the_period() -> None:
         ("period=9d", "There is no period “9d”."),
         ("period=7d&from=2026-11-01&to=2026-11-02", "from and to go with period=custom."),
         ("from=2026-11-01", "period=custom needs from and to as YYYY-MM-DD."),
+        ("from=20261101&to=2026-11-02", "period=custom needs from and to as YYYY-MM-DD."),
+        ("from=2026-11-01&to=2026-W45-1", "period=custom needs from and to as YYYY-MM-DD."),
         ("from=2026-11-02&to=2026-11-01", "from must be before to"),
         ("command=", "command= says nothing: leave it out"),
         ("command=a%00b", "control character"),
@@ -427,6 +429,22 @@ def test_command_that_is_stopped_leaves_nothing_behind(number: signal.Signals, t
             assert stopped.stderr
             assert stopped.stderr.read().decode() == "CommandError: Stopped. Nothing was kept.\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command_removes_what_a_killed_one_left_of_the_same_file(tmp_path: Path) -> None:
+    _many(1)
+    file, other = tmp_path / "events[1].csv", tmp_path / "others.csv.01234567.part"
+    other.touch()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE analytics_event")
+        with exporting("--output", str(file)) as killed:
+            until(lambda: len(list(tmp_path.iterdir())) == 2)
+            killed.kill()
+            killed.wait(60)
+    assert len(list(tmp_path.iterdir())) == 2
+    call_command("export", "--format", "csv", "--output", str(file), verbosity=0)
+    assert sorted(tmp_path.iterdir()) == [file, other]
 
 
 @contextmanager

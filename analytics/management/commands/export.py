@@ -1,11 +1,14 @@
 """manage.py export: events as a file."""
 
+import fcntl
+import glob
+import os
 import signal
 import sys
 import uuid
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,10 +126,31 @@ def _opened(output: str, form: str) -> Iterator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
+    _remove_parts_of_killed(target)
     part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")  # of this export alone
     try:
-        with part.open("xb") as file:
+        with _opened_and_locked(part) as file:
             yield file
-        part.replace(target)
+            file.flush()
+            os.fsync(file.fileno())  # a full disk elsewhere says so only here
+            part.replace(target)  # still locked
     finally:
         part.unlink(missing_ok=True)
+
+
+def _opened_and_locked(part: Path) -> BinaryIO:
+    """Locked as long as its exporter lives, where the disk knows locks."""
+    while True:
+        file = part.open("xb")
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if part.exists():
+            return file
+        file.close()  # before it was locked another export took it for one that was left
+
+
+def _remove_parts_of_killed(target: Path) -> None:
+    for part in target.parent.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError), part.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
