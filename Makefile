@@ -5,7 +5,7 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test test-deploy bench fuzz outage faults verify-faults demo lint lock clean
+.PHONY: help run test test-deploy bench fuzz outage faults verify-faults recount demo lint lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ faults: .venv/test ## 500 kills and a broken bucket under load of 200,000 events
 
 verify-faults: .venv/test ## 200 planted faults among 10,000 objects: verify must find each and no other (SEED=7: others)
 	@VERIFY_SEED=$(or $(SEED),1) VERIFY_OBJECTS=10000 VERIFY_FAULTS=200 $(VENV_PYTHON) -m pytest -s tests/analytics/test_verify.py -k seeded
+
+recount: .venv/test ## 3,000 random filters, each asked every question: all figures as a recount of the events has them (SEED=7: others)
+	@RECOUNT_SEED=$(or $(SEED),1) RECOUNT_FILTERS=3000 $(VENV_PYTHON) -m pytest -s tests/analytics/test_recount.py
 
 demo: .venv/run ## as run, in build/demo, with 90 days of simulated history
 	@exec env -u DATABASE_URL -u REDIS_URL -u ARCHIVE_BUCKET -u ARCHIVE_ENDPOINT_URL DATA_DIR=build/demo \

@@ -11,7 +11,7 @@ from analytics import queries
 from analytics.models import Event
 from analytics.queries import Filter, Period
 from tests.analytics.history import made_up, record, run
-from tests.analytics.test_recount import nearest_rank
+from tests.analytics.recount import nearest_rank
 from tests.events import NOON
 
 pytestmark = pytest.mark.django_db

@@ -1,84 +1,135 @@
-"""Each figure equals a plain recount of the raw events, for random filters.
+"""Each figure equals a plain recount of the events (recount.py), for random filters.
 
-The recount knows events as a list, and nothing of rollups, numbers, days' sets or histograms: what both get wrong in
-the same way would have to be in the promise itself. RECOUNT_FILTERS and RECOUNT_SEED ask for more and other filters.
+The events are sent as clients send them, come late, several times and in no order, and are archived and loaded.
+
+A filter is asked some questions one after the other, as a page asks them: what was read for one serves the next.
+With RECOUNT_FILTERS so many filters are asked every question (`make recount`); RECOUNT_SEED makes others.
 """
 
+import math
 import os
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from analytics import queries
+from analytics import load, queries, rollups
 from analytics.dimensions import BREAKDOWNS, DIMENSIONS
-from analytics.models import Event, Installation, TouchedHour
-from analytics.queries import Figures, Filter
-from tests.analytics.history import record, run
-
-pytestmark = pytest.mark.django_db
+from analytics.queries import Figures, Filter, Side
+from analytics.queries.present import present as present_values
+from analytics.queries.reach import reach as reach_of
+from tests.analytics import bucket
+from tests.analytics.recount import (
+    DAY,
+    LENGTHS,
+    NONE,
+    Asked,
+    Fields,
+    History,
+    Recount,
+    Told,
+    at_midnight,
+    ids,
+    nearest_rank,
+    period_of,
+    step_after,
+    step_of,
+    succeeded_ms,
+    told,
+    told_apart,
+)
+from tests.events import line
 
 SEED = int(os.environ.get("RECOUNT_SEED", "1"))
-FILTERS = int(os.environ.get("RECOUNT_FILTERS", "2000"))
-EVENTS, MOVED, GROUPS = 2200, 30, 2
+FILTERS = int(os.environ.get("RECOUNT_FILTERS", "0"))
+SHORT_FILTERS, SHORT_QUESTIONS = 800, 3  # what a test has time for
+EVENTS, RESENT, OBJECTS, LOADS = 2200, 150, 12, 2
 
 # A year's end with the leap day after it, and some weeks much later.
 SPANS = ((date(2023, 12, 20), date(2024, 3, 5)), (date(2026, 11, 9), date(2026, 11, 25)))
-NONE = "(none)"
-DAY = timedelta(days=1)
+# When each version came out, the oldest one first: those that are none of PEP 440 come last, by their first day.
+VERSIONS = {
+    "0.9.1": date(2023, 12, 20),
+    "0.10.0rc1": date(2024, 1, 9),
+    "0.10.0": date(2024, 1, 20),
+    "0.11.0": date(2026, 11, 14),
+    "other": date(2024, 2, 5),
+    "0.11.0-nightly": date(2026, 11, 12),
+}
 EDGES = (
     timedelta(),
     DAY - timedelta(milliseconds=1),
     timedelta(hours=1),
     timedelta(hours=13) - timedelta(microseconds=1),
 )
+WITHIN = 1.0200001
 
 
+@pytest.mark.usefixtures("empty_stores")
 def test_every_figure_is_a_recount_of_the_events() -> None:
-    events = warehouse(random.Random(SEED))
-    everyone = [told(event) for event in events if event.duration_ms is not None]
-    known = {name: sorted({one.values[name] for one in everyone} | {"never seen", NONE}) for name in DIMENSIONS}
+    started = time.monotonic()
+    history = History(warehouse(random.Random(SEED)))
+    known = {name: sorted({one.values[name] for one in history.runs} | {"never seen", NONE}) for name in DIMENSIONS}
     compared: Counter[str] = Counter()  # runs, so that it is more than nothing with nothing
-    for number in range(FILTERS):
+    for number in range(FILTERS or SHORT_FILTERS):
         dice = random.Random(f"{SEED} {number}")
         now, asked = drawn(dice, known)
-        recount = Recount(now, asked, everyone)
-        compare = COMPARISONS[number % len(COMPARISONS)]
+        recount = Recount(now, asked, history)
+        questions = dice.sample(COMPARISONS, len(COMPARISONS) if FILTERS else SHORT_QUESTIONS)
+        names = [compare.__name__ for compare in questions]
         try:
             chosen, notices = queries.parsed(asked, now)
             assert notices == []
-            compare(chosen, now, recount, dice)
+            if dice.random() < 0.5:
+                chosen.read_ahead(dice.choice(("", "version", "error_type")))
+            for compare in questions:
+                compare(chosen, now, recount, dice)
+                compared[compare.__name__] += len(recount.now_runs)
         except Exception as error:
-            error.add_note(f"Filter {number} of seed {SEED}: {compare.__name__} of {asked} at {now}")
+            error.add_note(f"Filter {number} of seed {SEED}: {names} of {asked} at {now}")
             raise
-        compared[compare.__name__] += len(recount.now_runs)
     assert all(compared[compare.__name__] for compare in COMPARISONS)
+    print(  # noqa: T201 - the figures of make recount
+        f"\nseed {SEED}: {len(history.runs):,} runs; {number + 1:,} filters, {len(questions)} questions each, "
+        f"in {time.monotonic() - started:.0f} s: every figure as recounted"
+    )
 
 
 # -- The events -------------------------------------------------------------------------------------------------------
 
 
-def warehouse(dice: random.Random) -> list[Event]:
-    """Events that came late and in no order, each hour in several loads; then earlier copies of some."""
-    people = Installation.objects.bulk_create(
-        [Installation(user_id=uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(400)]
-    )
+def warehouse(dice: random.Random) -> list[Told]:
+    """Events that come late and in no order, some several times, each hour in several loads. Answers what counts."""
+    people = [str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(400)]
     events = [made_up(dice, people) for _ in range(EVENTS)]
-    for group in range(GROUPS):
-        record(events[group::GROUPS])
-    moved = dice.sample(events, MOVED)
-    Event.objects.filter(pk__in=[event.pk for event in moved]).delete()
-    left = {event.occurred_at.replace(minute=0, second=0, microsecond=0) for event in moved}
-    TouchedHour.objects.bulk_create([TouchedHour(hour=hour) for hour in left])
-    for event in moved:
-        event.occurred_at = moment(dice)
-    record(moved)
-    return events
+    # Of an event that is resent, or of another that has its id: which of them came first is for the dice.
+    again = [dice.choice((event, made_up(dice, people))) | {"eventId": event["eventId"]} for event in events[:RESENT]]
+    copies = [(came_at(dice, event), event) for event in (*events, *again)]
+    dice.shuffle(copies)
+    for number in range(OBJECTS):
+        bucket.put(*(line(when, **sent) for when, sent in copies[number::OBJECTS]), name=f"{dice.random()}")
+        if (number + 1) % (OBJECTS // LOADS) == 0:
+            load.catch_up(everything=True, wait=True)
+            rollups.refresh()
+    runs = told(copies)
+    fresh = queries.freshness()
+    days = [one.at.date() for one in runs]
+    assert (fresh.first_day, fresh.newest_day, fresh.waiting_hours) == (min(days), max(days), 0)
+    return runs
+
+
+def came_at(dice: random.Random, sent: Fields) -> datetime:
+    """When it was received: seconds later, or weeks; where the clock is years off, any time."""
+    at = datetime.fromisoformat(sent["timestamp"]).astimezone(UTC)
+    if at < at_midnight(SPANS[0][0]):
+        return moment(dice)
+    return at + dice.choice((60, 86_400, 30 * 86_400)) * dice.random() * timedelta(seconds=1)
 
 
 def moment(dice: random.Random) -> datetime:
@@ -91,31 +142,34 @@ def moment(dice: random.Random) -> datetime:
     return at_midnight(day) + within
 
 
-def made_up(dice: random.Random, people: Sequence[Installation]) -> Event:
-    if dice.random() < 0.05:  # the twin of a run
-        return run(moment(dice), event_name="command_error", duration_ms=None, has_error=None, error_type="FileError")
-    failed = dice.random() < 0.15
-    place = int(len(people) * dice.random() ** 3)  # some come often, many once
+def made_up(dice: random.Random, people: Sequence[str]) -> dict[str, Any]:
+    """An event as a client sends it."""
     when = moment(dice)
-    if place % 5 == 0 and when.year == 2023:
+    place = int(len(people) * dice.random() ** 3)  # some come often, many once
+    if place % 5 == 0 and when.year < 2026:
         when = when.replace(year=2026, month=11, day=min(when.day, 25))
-    known = dice.random() > 0.07
-    model = dice.choice(("gemini-2.5-pro", "gpt-4.1", "o3", None))
-    return run(
-        when,
-        installation=people[place] if known else None,
-        placeholder="" if known else "anonymous_opt_out",
-        tool_version=dice.choice(("0.62.1", "0.63.3", "0.64.0")),
-        command=dice.choice(("repo", "repo", "repo", "ask", "plan", "web")),
-        duration_ms=dice.choice((1, 2, 3, 50, dice.randrange(1, 2000), int(10 ** dice.uniform(0, 7)))),
-        provider=dice.choice(("gemini", "openai", None)),
-        model=model,
-        file_model=dice.choice(("gpt-4.1", "o3", None)),
-        thinking_model=dice.choice(("o3", "only for thinking", None)),
-        context_tokens=dice.choice((None, 0, dice.randrange(90_000))),
-        prompt_tokens=dice.choice((None, 0, dice.randrange(90_000))),
-        completion_tokens=dice.choice((None, 0, dice.randrange(9000), 70_000_000)),
-        options=dice.choice(
+    out = [version for version, since in VERSIONS.items() if since <= when.date()] or ["0.9.1"]
+    clock = when.replace(year=1999) if dice.random() < 0.01 and when.day < 29 else when
+    sent = {
+        "eventId": str(uuid.UUID(int=dice.getrandbits(128), version=4)),
+        "timestamp": clock.astimezone(timezone(timedelta(hours=dice.choice((0, 0, -8, 9))))).isoformat(),
+        "userId": people[place] if dice.random() > 0.07 else "anonymous_opt_out",
+        "toolVersion": dice.choice((*out, "0.10.0" if "0.10.0" in out else out[-1])),
+        "command": dice.choice(("repo", "repo", "repo", "ask", "plan", "web")),
+    }
+    if dice.random() < 0.05:  # the twin of a run
+        return sent | {"eventName": "command_error", "duration": None, "hasError": None, "errorType": "FileError"}
+    failed = dice.random() < 0.15
+    return sent | {
+        "duration": dice.choice((1, 2, 3, 50, dice.randrange(1, 2000), int(10 ** dice.uniform(0, 7)))),
+        "provider": dice.choice(("gemini", "openai", None)),
+        "model": dice.choice(("gemini-2.5-pro", "gpt-4.1", "o3", None)),
+        "fileModel": dice.choice(("gpt-4.1", "o3", None)),
+        "thinkingModel": dice.choice(("o3", "only-for-thinking", None)),
+        "contextTokens": dice.choice((None, 0, dice.randrange(90_000))),
+        "promptTokens": dice.choice((None, 0, dice.randrange(90_000))),
+        "completionTokens": dice.choice((None, 0, dice.randrange(9000), 70_000_000)),
+        "options": dice.choice(
             (
                 None,
                 {},
@@ -124,59 +178,19 @@ def made_up(dice: random.Random, people: Sequence[Installation]) -> Event:
                 {"quiet": True, "debug": True, "reasoningEffort": "high", "withDocCount": 3},
             )
         ),
-        has_error=failed,
-        error_type=dice.choice(("FileError", "NetworkError", None)) if failed or dice.random() < 0.1 else None,
-        os=dice.choice(("linux", "darwin", None)),
-        ci=dice.choice((True, False, False, None)),
-        agent=dice.choice(("cursor", "codex", None, None, None)),
-    )
-
-
-class Told(NamedTuple):
-    """A run, as the recount knows it. `values` has a value, or NONE, of each thing that runs are told apart by."""
-
-    at: datetime
-    installation: int | None
-    failed: bool
-    duration_ms: int
-    tokens: tuple[int, int, int]
-    values: Mapping[str, str]
-    options: frozenset[str]
-
-
-def told(event: Event) -> Told:
-    assert event.duration_ms is not None
-    who = "agent" if event.agent else {True: "ci", False: "person", None: NONE}[event.ci]
-    values = {
-        "command": event.command,
-        "version": event.tool_version,
-        "provider": event.provider,
-        "model": event.model,
-        "error_type": event.error_type if event.has_error else None,
-        "os": event.os,
-        "ci": {True: "true", False: "false", None: None}[event.ci],
-        "agent": event.agent,
-        "who": who,
-        "file_model": event.file_model,
-        "thinking_model": event.thinking_model,
+        "hasError": failed,
+        "errorType": error_type(dice, when) if failed or dice.random() < 0.1 else None,
+        "os": dice.choice(("linux", "darwin", None)),
+        "ci": dice.choice((True, False, False, None)),
+        "agent": dice.choice(("cursor", "codex", None, None, None)),
     }
-    flags = {"debug", "quiet"}
-    options = event.options or {}
-    return Told(
-        at=event.occurred_at,
-        installation=event.installation_id,
-        failed=bool(event.has_error),
-        duration_ms=event.duration_ms,
-        tokens=(event.context_tokens or 0, event.prompt_tokens or 0, event.completion_tokens or 0),
-        values={name: NONE if value is None else value for name, value in values.items()},
-        options=frozenset(name for name, value in options.items() if name not in flags or value),
-    )
+
+
+def error_type(dice: random.Random, when: datetime) -> str | None:
+    return dice.choice(("FileError", "NetworkError", None, "ModelError" if when.year == 2026 else "OldError"))
 
 
 # -- The filters ------------------------------------------------------------------------------------------------------
-
-Asked = Mapping[str, Sequence[str]]
-LENGTHS = {"today": 1, "7d": 7, "30d": 30, "90d": 90, "12mo": 365}
 
 
 def drawn(dice: random.Random, known: Mapping[str, Sequence[str]]) -> tuple[datetime, Asked]:
@@ -207,124 +221,6 @@ def drawn(dice: random.Random, known: Mapping[str, Sequence[str]]) -> tuple[date
     return now, asked
 
 
-def period_of(asked: Asked, now: datetime) -> tuple[date, date]:
-    [name] = asked["period"]
-    today = now.date()
-    if name == "custom":
-        return date.fromisoformat(asked["from"][0]), date.fromisoformat(asked["to"][0])
-    if name == "month":
-        return date(today.year, today.month, 1), today
-    return today - (LENGTHS[name] - 1) * DAY, today
-
-
-def at_midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-# -- The recount ------------------------------------------------------------------------------------------------------
-
-
-class Recount:
-    """What a filter means, in plain words about a list of runs. `chosen` has the runs of any day that fit."""
-
-    def __init__(self, now: datetime, asked: Asked, everyone: Sequence[Told]) -> None:
-        self.now, self.everyone = now, everyone
-        self.first, self.last = period_of(asked, now)
-        self.interval, self.compare = asked["interval"][0], asked["compare"][0]
-        self.chosen = list(everyone)
-        for name in DIMENSIONS:
-            if name in asked:
-                self.chosen = [one for one in self.chosen if one.values[name] in asked[name]]
-            if f"{name}__not" in asked:
-                self.chosen = [one for one in self.chosen if one.values[name] not in asked[f"{name}__not"]]
-        self._by_day: dict[date, list[Told]] = {}
-        for one in self.chosen:
-            self._by_day.setdefault(one.at.date(), []).append(one)
-        self.now_runs = self.of_days(self.first, self.last)
-
-    def of_days(self, first: date, last: date) -> list[Told]:
-        return [one for day, runs in self._by_day.items() if first <= day <= last for one in runs]
-
-    @property
-    def earlier(self) -> tuple[date, date] | None:
-        """The days that it is compared with."""
-        if self.compare == "off":
-            return None
-        weeks = 52 if self.compare == "yoy" else 1
-        while self.first <= self.last - weeks * 7 * DAY:  # none of them is of the period itself
-            weeks += 1
-        return self.first - weeks * 7 * DAY, self.last - weeks * 7 * DAY
-
-    @property
-    def before_runs(self) -> list[Told]:
-        if self.earlier is None:
-            return []
-        first, last = self.earlier
-        until = at_midnight(last + DAY)
-        if self.last == self.now.date():
-            seconds = (self.now - at_midnight(self.now.date())).total_seconds()
-            until = at_midnight(last) + timedelta(hours=int((seconds + 1800) // 3600))
-        return [one for one in self.of_days(first, last) if one.at < until]
-
-    def steps(self, interval: str, first: date, last: date) -> "list[Step]":
-        """Each step that has a part of these days, with the runs of that part."""
-        unit = timedelta(hours=1) if interval == "hour" else DAY
-        at, moments = at_midnight(first), []
-        while at.date() <= last:
-            moments.append(step_of(interval, at))
-            at += unit
-        runs: dict[datetime, list[Told]] = {start: [] for start in moments}
-        for one in self.of_days(first, last):
-            runs[step_of(interval, one.at)].append(one)
-        starts = list(runs)
-        return [Step(start, self._is_partial(interval, start, first, last), runs[start]) for start in starts]
-
-    def _is_partial(self, interval: str, start: datetime, first: date, last: date) -> bool:
-        until = step_after(interval, start)
-        return start.date() < first or until > at_midnight(last + DAY) or until > self.now
-
-
-@dataclass(frozen=True)
-class Step:
-    start: datetime
-    partial: bool
-    runs: list[Told]
-
-
-def step_of(interval: str, at: datetime) -> datetime:
-    if interval == "hour":
-        return datetime(at.year, at.month, at.day, at.hour, tzinfo=UTC)
-    if interval == "day":
-        return datetime(at.year, at.month, at.day, tzinfo=UTC)
-    if interval == "month":
-        return datetime(at.year, at.month, 1, tzinfo=UTC)
-    year, week, _ = at.isocalendar()
-    return at_midnight(date.fromisocalendar(year, week, 1))
-
-
-def step_after(interval: str, start: datetime) -> datetime:
-    if interval == "month":
-        return datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=UTC)
-    return start + {"hour": timedelta(hours=1), "day": DAY, "week": 7 * DAY}[interval]
-
-
-def ids(runs: Iterable[Told]) -> set[int]:
-    return {one.installation for one in runs if one.installation is not None}
-
-
-def first_days(everyone: Iterable[Told]) -> dict[int, date]:
-    days: dict[int, date] = {}
-    for one in everyone:
-        if one.installation is not None:
-            days[one.installation] = min(days.get(one.installation, date.max), one.at.date())
-    return days
-
-
-def nearest_rank(values: Iterable[int], percent: int) -> int:
-    ordered = sorted(values)
-    return ordered[-(-percent * len(ordered) // 100) - 1]
-
-
 # -- Comparisons ------------------------------------------------------------------------------------------------------
 
 
@@ -343,14 +239,20 @@ def check(found: Figures, runs: Sequence[Told], *, sets: bool = True, durations:
         sum(one.installation is None for one in runs),
         *(sum(one.tokens[kind] for one in runs) for kind in range(3)),
     )
+    tokens = found.prompt_tokens + found.completion_tokens
+    assert (found.tokens, found.tokens_per_run) == (tokens, tokens / len(runs) if runs else None)
+    assert found.error_rate == (found.failures / len(runs) if runs else None)
     if sets:
+        known = sum(one.installation is not None for one in runs)
         assert found.installations == len(ids(runs))
-    succeeded = [one.duration_ms for one in runs if not one.failed] if durations else []
-    for percent, percentile in ((50, found.p50_ms), (90, found.p90_ms), (99, found.p99_ms)):
-        if len(succeeded) < 20:
-            assert percentile is None
-        else:
-            assert percentile == pytest.approx(nearest_rank(succeeded, percent), rel=0.0200001)
+        assert found.runs_per_installation == (known / len(ids(runs)) if known else None)
+    check_percentiles((found.p50_ms, found.p90_ms, found.p99_ms), succeeded_ms(runs) if durations else [])
+
+
+def check_percentiles(found: Iterable[float | None], succeeded: Sequence[int]) -> None:
+    for percent, percentile in zip((50, 90, 99), found, strict=True):
+        enough = len(succeeded) >= 20
+        assert percentile == (pytest.approx(nearest_rank(succeeded, percent), rel=WITHIN - 1) if enough else None)
 
 
 def totals(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
@@ -368,10 +270,12 @@ def series(chosen: Filter, now: datetime, recount: Recount, dice: random.Random)
         assert [(point.start, point.partial) for point in points] == [(step.start, step.partial) for step in steps]
         for point, step in zip(points, steps, strict=True):
             check(point.figures, step.runs)
+    spans = queries.spans(chosen, now)
+    assert [(span.start, span.partial) for span in spans] == [(point.start, point.partial) for point in found.now]
 
 
 def parts(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
-    by = dice.choice([name for name in BREAKDOWNS if name != "installation"])
+    by = dice.choice(list(BREAKDOWNS))
     in_steps, counts_only = dice.random() < 0.3, dice.random() < 0.3
     kept = {
         "sets": BREAKDOWNS[by].sets and not counts_only,
@@ -393,22 +297,6 @@ def parts(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) 
             assert list(part.steps) == [len(step.get(part.values, [])) for step in steps]
 
 
-def told_apart(runs: Iterable[Told], by: str) -> dict[tuple[str, ...], list[Told]]:
-    columns = {
-        "provider_model": ("provider", "model"),
-        "command_model": ("command", "model"),
-        "error_version": ("error_type", "version"),
-        "file_thinking_model": ("file_model", "thinking_model"),
-    }.get(by, (by,))
-    found: dict[tuple[str, ...], list[Told]] = {}
-    for one in runs:
-        keys = [(name,) for name in one.options] if by == "option" else [tuple(one.values[name] for name in columns)]
-        for key in keys:
-            if NONE not in key:
-                found.setdefault(key, []).append(one)
-    return found
-
-
 def activity(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
     found = queries.activity(chosen, now)
     for actives, interval in ((found.days, "day"), (found.weeks, "week"), (found.months, "month")):
@@ -424,7 +312,7 @@ def activity(chosen: Filter, now: datetime, recount: Recount, dice: random.Rando
 
 def newcomers(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
     interval = "day" if recount.interval == "hour" else recount.interval
-    seen = first_days(recount.everyone)
+    seen = recount.history.first_days
     steps = recount.steps(interval, recount.first, recount.last)
     found = queries.newcomers(chosen, now)
     assert [(one.start, one.partial) for one in found] == [(step.start, step.partial) for step in steps]
@@ -443,7 +331,7 @@ def newcomers(chosen: Filter, now: datetime, recount: Recount, dice: random.Rand
 def cohorts(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
     at_most = dice.choice((1, 3, 12))
     found = queries.cohorts(chosen, now, at_most=at_most)
-    seen = first_days(recount.everyone)
+    seen = recount.history.first_days
     weeks = [step.start for step in recount.steps("week", recount.first, recount.last)][-at_most:]
     assert [cohort.start for cohort in found.cohorts] == weeks
     assert found.partial == (weeks[-1] + 7 * DAY > now)
@@ -517,8 +405,148 @@ def matrix(chosen: Filter, now: datetime, recount: Recount, dice: random.Random)
         check(figures, cells[pair], sets=False, durations=False)
 
 
+def durations(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    succeeded = succeeded_ms(recount.now_runs)
+    found = queries.durations(chosen)
+    assert found.runs == sum(bucket.runs for bucket in found.buckets) == len(succeeded)
+    assert [bucket.first_ms for bucket in found.buckets] == [0, *(one.until_ms for one in found.buckets[:-1])]
+    under = 0
+    for each in found.buckets:
+        under += each.runs
+        assert each.share == (each.runs / len(succeeded) if succeeded else 0)
+        end = each.until_ms or math.inf
+        surely, at_most = (sum(took < limit for took in succeeded) for limit in (end / WITHIN, end * WITHIN))
+        assert surely <= under <= at_most
+    check_percentiles((found.p50_ms, found.p90_ms, found.p99_ms), succeeded)
+
+
+def errors(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    """Rates are of all runs, whichever types are asked for."""
+    every, history = recount.of_any("error_type"), recount.history
+    current, earlier = (told_apart(runs, "error_type") for runs in (every.now_runs, every.before_runs))
+    found = queries.errors(chosen, now)
+    assert [(one.error_type, one.runs) for one in found] == by_runs(
+        {name: runs for (name,), runs in current.items() if recount.lists("error_type", name)}
+    )
+    for one in found:
+        runs, before = current[one.error_type,], earlier.get((one.error_type,), [])
+        days = history.days_of("error_type", one.error_type)
+        assert one.rate == len(runs) / len(every.now_runs)
+        assert one.runs_before == (None if every.earlier is None else len(before))
+        assert one.rate_before == (len(before) / len(every.before_runs) if every.before_runs else None)
+        assert one.installations == len(ids(runs))
+        assert (one.first_day, one.last_day) == (days[0], days[-1])
+        assert one.new == (min(history.by_day) < recount.first <= days[0])
+        assert one.versions == by_runs({name: them for (name,), them in told_apart(runs, "version").items()})
+
+
+def by_runs(named: Mapping[str, Sequence[Told]]) -> list[tuple[str, int]]:
+    """The most first."""
+    return sorted(((name, len(runs)) for name, runs in named.items()), key=lambda pair: (-pair[1], pair[0]))
+
+
+def adoption(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    """Shares are of who ran any version, whichever are asked for."""
+    every, history = recount.of_any("version"), recount.history
+    steps = every.steps(recount.interval, recount.first, recount.last)
+    found = queries.adoption(chosen, now)
+    assert found.interval == recount.interval
+    assert [(one.start, one.partial, one.installations) for one in found.steps] == [
+        (step.start, step.partial, len(ids(step.runs))) for step in steps
+    ]
+    ran = [name for name in newest_first(every.now_runs) if recount.lists("version", name)]
+    assert [one.version for one in found.versions] == ran
+    told_of = [told_apart(step.runs, "version") for step in steps]
+    counted = [{name: len(ids(runs)) for (name,), runs in versions.items()} for versions in told_of]
+    for one in found.versions:
+        first, half_way = history.days_of("version", one.version)[0], history.half_way.get(one.version)
+        is_known = min(history.by_day) < first >= recount.first - 60 * DAY and half_way and half_way < now.date()
+        assert (one.first_day, one.days_to_half) == (first, (half_way - first).days if half_way and is_known else None)
+        own = [of_step.get(one.version, 0) for of_step in counted]
+        assert one.installations == own
+        assert one.shares == [some / max(1, len(ids(step.runs))) for some, step in zip(own, steps, strict=True)]
+        assert one.stacked == [some / max(1, sum(all_.values())) for some, all_ in zip(own, counted, strict=True)]
+
+
+def newest_first(runs: Iterable[Told]) -> list[str]:
+    """The versions that they have."""
+    there = {one.values["version"] for one in runs}
+    return [version for version in reversed(VERSIONS) if version in there]
+
+
+def comparisons(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    """What is compared, and by how much it differs; how likely that is by chance is tested in test_chance.py."""
+    days = recount.first, min(recount.last, now.date() - DAY)
+    runs = [one for one in recount.of_any("version").of_days(*days) if one.installation is not None]
+    of = {name: them for (name,), them in told_apart(runs, "version").items()}
+    before = dict(pairwise(name for name in newest_first(runs) if len(ids(of[name])) >= 50))
+    found = queries.comparisons(chosen, now)
+    assert [one.now.version for one in found] == [name for name in newest_first(runs) if recount.lists("version", name)]
+    for one in found:
+        these, those = of[one.now.version], of.get(before.get(one.now.version, ""), [])
+        check_side(one.now, these)
+        assert (one.before.version if one.before else None) == before.get(one.now.version)
+        if not one.before:
+            assert one.error_rate_difference is one.errors_p is one.duration_ratio is one.duration_p is None
+            continue
+        check_side(one.before, those)
+        rates = [weighed_mean((each, each.failed) for each in some) for some in (these, those)]
+        assert one.error_rate_difference == pytest.approx(rates[0] - rates[1], abs=1e-9)
+        assert one.errors_p is not None
+        took = [[each for each in some if not each.failed] for some in (these, those)]
+        if min(len(ids(some)) for some in took) < 50:
+            assert one.duration_ratio is one.duration_p is None
+            continue
+        logs = [weighed_mean((each, math.log(each.duration_ms)) for each in some) for some in took]
+        assert one.duration_ratio == pytest.approx(math.exp(logs[0] - logs[1]), rel=WITHIN**2 - 1)
+        assert one.duration_p is not None
+
+
+def check_side(found: Side, runs: Sequence[Told]) -> None:
+    failures = sum(one.failed for one in runs)
+    assert (found.installations, found.runs, found.failures) == (len(ids(runs)), len(runs), failures)
+    assert found.error_rate == failures / len(runs)
+    logs = [math.log(took) for took in succeeded_ms(runs)]
+    mean = math.exp(sum(logs) / len(logs)) if logs else None
+    assert found.duration_ms == (pytest.approx(mean, rel=WITHIN - 1) if mean else None)
+
+
+def weighed_mean(of_runs: Iterable[tuple[Told, float]]) -> float:
+    """Of runs, where n of one installation weigh as n / (1 + (n - 1) / 10)."""
+    of_each: dict[str | None, list[float]] = {}
+    for one, value in of_runs:
+        of_each.setdefault(one.installation, []).append(value)
+    weighed = [(len(values), sum(values), 1 + (len(values) - 1) / 10) for values in of_each.values()]
+    return sum(total / less for _, total, less in weighed) / sum(count / less for count, _, less in weighed)
+
+
+def present(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    runs = recount.of_any(*DIMENSIONS).now_runs
+    for name, values in present_values(chosen).items():
+        counted = {value: len(them) for (value,), them in told_apart(runs, name).items()}
+        assert set(values) == set(counted)
+        assert [counted[value] for value in values] == sorted(counted.values(), reverse=True)
+
+
+def reach(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    most, most_others = (dice.choice((1, 5, 20, 100, 10_000)) for _ in range(2))
+    days = sorted({one.at.date() for one in recount.now_runs}, reverse=True)
+    others = recount.of_any(*DIMENSIONS)
+    fit = [
+        day
+        for day in days
+        if day == days[0]
+        or (
+            len(recount.of_days(day, days[0])) <= most
+            and sum(len(others.of_days(one, one)) for one in days if one >= day) <= most_others
+        )
+    ]
+    found = reach_of(chosen, runs_max_count=most, others_max_count=most_others)
+    assert (found.days, found.further) == (fit, len(fit) < len(days))
+
+
 Comparison = Callable[[Filter, datetime, Recount, random.Random], None]
 COMPARISONS: Sequence[Comparison] = (
     *(totals, series, parts, activity, newcomers, cohorts, runs_per_installation),
-    *(who, options, excluded, tree, matrix),
+    *(who, options, excluded, tree, matrix, durations, errors, adoption, comparisons, present, reach),
 )
