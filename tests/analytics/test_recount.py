@@ -21,7 +21,7 @@ import pytest
 
 from analytics import load, queries, rollups
 from analytics.dimensions import BREAKDOWNS, DIMENSIONS
-from analytics.queries import Figures, Filter, Side
+from analytics.queries import Cohorts, Figures, Filter, Side
 from analytics.queries.present import present as present_values
 from analytics.queries.reach import reach as reach_of
 from tests.analytics import bucket
@@ -330,9 +330,16 @@ def newcomers(chosen: Filter, now: datetime, recount: Recount, dice: random.Rand
 
 def cohorts(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
     at_most = dice.choice((1, 3, 12))
-    found = queries.cohorts(chosen, now, at_most=at_most)
+    check_weeks(queries.cohorts(chosen, now, at_most=at_most), now, recount, recount.first, at_most)
+
+
+def retention(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) -> None:
+    check_weeks(queries.retention(chosen, now), now, recount, recount.last - 11 * 7 * DAY, 12)
+
+
+def check_weeks(found: Cohorts, now: datetime, recount: Recount, first: date, at_most: int) -> None:
     seen = recount.history.first_days
-    weeks = [step.start for step in recount.steps("week", recount.first, recount.last)][-at_most:]
+    weeks = [step.start for step in recount.steps("week", first, recount.last)][-at_most:]
     assert [cohort.start for cohort in found.cohorts] == weeks
     assert found.partial == (weeks[-1] + 7 * DAY > now)
     active = {week: ids(recount.of_days(week.date(), min(week.date() + 6 * DAY, now.date()))) for week in weeks}
@@ -547,6 +554,6 @@ def reach(chosen: Filter, now: datetime, recount: Recount, dice: random.Random) 
 
 Comparison = Callable[[Filter, datetime, Recount, random.Random], None]
 COMPARISONS: Sequence[Comparison] = (
-    *(totals, series, parts, activity, newcomers, cohorts, runs_per_installation),
+    *(totals, series, parts, activity, newcomers, cohorts, retention, runs_per_installation),
     *(who, options, excluded, tree, matrix, durations, errors, adoption, comparisons, present, reach),
 )
