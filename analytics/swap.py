@@ -159,34 +159,16 @@ def _views() -> list[str]:
 
 
 def take_place(live: Connection, say: Callable[[str], None]) -> None:
-    """Drop the live tables and move the rebuilt ones there. In the caller's transaction. Raises RebuildStopped.
+    """Drop the live tables and move the rebuilt ones there. In the caller's transaction.
 
-    The views of bi.py are moved to the rebuilt ones before: they stay, with what was granted on them or built on them.
+    Raises RebuildStopped, also where others never stop reading them. The views of bi.py are moved to the rebuilt ones
+    before: they stay, with what was granted on them or built on them.
     """
-    schema = one(live, _LIVE_SCHEMA)
-    old, new = _qualified(schema), _qualified(REBUILD_SCHEMA)
-    # Views first, as their readers do: none of these waits for the other.
-    views = [sql.Identifier(*name.split(".")) for name in _views() if one(live, "SELECT to_regclass(%s)", [name])]
-    _lock_all(live, views + new + old, say)
-    for (grant,) in live.execute(_GRANTS, [REBUILD_SCHEMA, schema, tables()]).fetchall():
-        live.execute(grant)
-    if views:
-        bi.create(live.cursor(), REBUILD_SCHEMA)
-    try:
-        live.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(old)))
-    except psycopg.errors.DependentObjectsStillExist as error:
-        raise RebuildStopped(f"Something needs the tables that are replaced: {error.diag.message_detail}") from error
-    for table in new:  # with its indexes, constraints and sequences
-        live.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(table, sql.Identifier(schema)))
-
-
-def _lock_all(live: Connection, tables: list[sql.Identifier], say: Callable[[str], None]) -> None:
-    """Keep everybody out of these tables. Raises RebuildStopped where others never stop reading them."""
     for number, milliseconds in enumerate(_SWAP_TRIES_MS):
         try:
             with live.transaction():  # left, it lets go of the locks that it got
                 live.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(milliseconds))
-                live.execute(sql.SQL("LOCK TABLE {}").format(sql.SQL(", ").join(tables)))
+                _take_place(live)
                 return
         except psycopg.errors.LockNotAvailable:
             if number == 3:
@@ -195,6 +177,24 @@ def _lock_all(live: Connection, tables: list[sql.Identifier], say: Callable[[str
     raise RebuildStopped(
         "Long queries keep the live tables busy. The new ones are ready: run it again, and it goes on there."
     )
+
+
+def _take_place(live: Connection) -> None:
+    schema = one(live, _LIVE_SCHEMA)
+    old, new = _qualified(schema), _qualified(REBUILD_SCHEMA)
+    # Views first, as their readers do: none of these waits for the other.
+    views = [sql.Identifier(*name.split(".")) for name in _views() if one(live, "SELECT to_regclass(%s)", [name])]
+    live.execute(sql.SQL("LOCK TABLE {}").format(sql.SQL(", ").join(views + new + old)))
+    for (grant,) in live.execute(_GRANTS, [REBUILD_SCHEMA, schema, tables()]).fetchall():
+        live.execute(grant)
+    if views:
+        bi.create(live.cursor(), REBUILD_SCHEMA)
+    try:  # it may have to wait for a vacuum of what stands beside a table, its TOAST, which could not be locked before
+        live.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(old)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise RebuildStopped(f"Something needs the tables that are replaced: {error.diag.message_detail}") from error
+    for table in new:  # with its indexes, constraints and sequences
+        live.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(table, sql.Identifier(schema)))
 
 
 _LIVE_SCHEMA = """
