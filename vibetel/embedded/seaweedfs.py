@@ -50,7 +50,7 @@ def child(data_dir: Path, lines: Mapping[str, str]) -> Child:
             f"-s3.config={config}",
             *(f"-{_option(name)}={lines[name]}" for name in SEAWEEDFS_PORTS),
         ],
-        environment=SERVER_ENVIRONMENT | {"HOME": str(folder), "GOGC": "25", "GOMEMLIMIT": "400MiB"},
+        environment=SERVER_ENVIRONMENT | {"HOME": str(folder), "GOGC": "10", "GOMEMLIMIT": "400MiB"},
         prepare=prepare,
         ready=lambda: _is_ready(lines),
     )
