@@ -37,8 +37,9 @@ _open = BoundedSemaphore(OPEN_AT_ONCE)
 class EventsDownload(PermissionRequiredMixin, View):
     """GET ?form=csv&period=30d, with any words of a filter; `runs=1` leaves out what is no run.
 
-    200 with the file, whole and with its length; 400 for words that are not known, 403 for who may not view events, and
-    for what sends something; 503 with `Retry-After` where it cannot be made now, which says why.
+    200 with the file, whole and with its length; 400 for words that are not known, 403 for who may not view events;
+    405 for anything but GET, or 403 where Django takes that for forged; 503 with `Retry-After` where it cannot be made
+    now, which says why.
     """
 
     permission_required = "analytics.view_event"

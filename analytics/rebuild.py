@@ -93,6 +93,7 @@ def run(
             _roll_up(progress)
             _prune(live, progress)
             _analyze()
+            claim.execute("SELECT")  # whose connection may have ended meanwhile, and another may rebuild
             return _swap(live, forget_missing, say)
 
 
@@ -116,7 +117,10 @@ def _claim(claim: Connection) -> None:
     give_up_at = time.monotonic() + _CLAIM_SECONDS
     while not warehouse.claim_rebuild(claim):
         if time.monotonic() > give_up_at:
-            raise RebuildStopped("Another rebuild is running: leave it to that one.")
+            raise RebuildStopped(
+                "Another rebuild is running: leave it to that one. "
+                "Or else something holds the table django_migrations, such as a VACUUM of it."
+            )
         time.sleep(0.2)
 
 

@@ -10,7 +10,7 @@ work out once more. A dataclass that is no table by itself has a method `rows`: 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -24,8 +24,8 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 GROUP = "of"
 """The column that tells apart the lists of an answer that has several, such as `now` and `before`."""
 
-FILTER_MAX_CHARS, NOTICES_MAX_COUNT = 1500, 10
-"""Of headers; JSON has all of both."""
+HEADER_MAX_CHARS = 1500
+"""Of the filter, and of the notices; JSON has all of both."""
 
 _LISTS = (Sequence, list)
 _NUMBERS = {int, float, bool, type(None)}
@@ -80,18 +80,18 @@ def headers(words: Sequence[tuple[str, str]], notices: Sequence[str], **beside: 
 
     As long as a question may be, proxies would refuse them: 4 KB is usual.
     """
-    said = [urlencode([word]) for word in words]
-    fits = sum(length <= FILTER_MAX_CHARS for length in accumulate(len(word) + 1 for word in said))
-    told = [*notices[:NOTICES_MAX_COUNT], *_more(len(notices) - NOTICES_MAX_COUNT)]
+    said, told = [urlencode([word]) for word in words], [json.dumps(notice) for notice in notices]
     return {
-        "X-Filter": "&".join([*said[:fits], *(urlencode([("and", more)]) for more in _more(len(said) - fits))]),
-        "X-Notices": json.dumps(told),
+        "X-Filter": "&".join(_fitting(said, lambda more: urlencode([("and", more)]))),
+        "X-Notices": f"[{', '.join(_fitting(told, json.dumps))}]",
         **{f"X-{name.capitalize()}": json.dumps(as_json(found)) for name, found in beside.items()},
     }
 
 
-def _more(left: int) -> list[str]:
-    return [f"{left} more"] if left > 0 else []
+def _fitting(texts: Sequence[str], told: Callable[[str], str]) -> list[str]:
+    fits = sum(length <= HEADER_MAX_CHARS for length in accumulate(len(text) + 1 for text in texts))
+    left = len(texts) - fits
+    return [*texts[:fits], *([told(f"{left} more")] if left else [])]
 
 
 def as_csv(found: object, hint: Any, places: Mapping[str, Sequence[str]] | None = None) -> str:

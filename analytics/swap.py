@@ -169,8 +169,9 @@ def take_place(live: Connection, say: Callable[[str], None]) -> None:
             with live.transaction():  # left, it lets go of the locks that it got
                 live.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(milliseconds))
                 _take_place(live)
-                return
-        except psycopg.errors.LockNotAvailable:
+            live.execute("SET LOCAL lock_timeout TO DEFAULT")
+            return
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if number == 3:
                 say("Waiting for long queries to end.")
             time.sleep(_SWAP_PAUSE_SECONDS)

@@ -23,6 +23,9 @@ Of the schema that the connection sees first. Who waits for it while a rebuild e
 looks the name up again.
 """
 
+# As long as autovacuum may have a tiny table.
+_LOCK_SOON = f"SET LOCAL lock_timeout = '200ms'; {LOCK}; SET LOCAL lock_timeout TO DEFAULT"
+
 # Of the live schema, and not replaced at a rebuild's end: it would wait for itself.
 _REBUILDER_LOCK = "LOCK TABLE django_migrations IN SHARE UPDATE EXCLUSIVE MODE NOWAIT"
 
@@ -38,7 +41,7 @@ def lock(*, wait: bool) -> None:
     """
     try:
         with connection.cursor() as cursor:
-            cursor.execute(LOCK if wait else f"{LOCK} NOWAIT")
+            cursor.execute(LOCK if wait else _LOCK_SOON)
     except OperationalError as error:
         if not wait and isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
             raise WarehouseBusy from error

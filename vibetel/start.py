@@ -44,7 +44,7 @@ def beat_command() -> list[str]:
     return ["env", "CELERY_LOADER=vibetel.beat:Loader", *_CELERY, "beat", "--scheduler", "celery.beat:Scheduler"]
 
 
-_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel")
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "vibetel.celery")
 
 
 def _worker(queue: str, settings: str, threads: int) -> list[str]:

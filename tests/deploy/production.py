@@ -30,7 +30,7 @@ _WORDS = {
     "web": "vibetel.wsgi",
     "archiver-1": "--queues archive",
     "loader-1": "--queues load",
-    "beat-1": "-A vibetel beat",
+    "beat-1": "-A vibetel.celery beat",
 }
 _START_MAX_S = 60.0
 ORIGIN = "https://portal.example.org"

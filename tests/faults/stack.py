@@ -27,7 +27,7 @@ WORDS = {
     "ingest": "vibetel.ingest_wsgi:application",
     "archiver": "--queues archive",
     "loader": "--queues load",
-    "beat": "-A vibetel beat",
+    "beat": "-A vibetel.celery beat",
     "valkey": "valkey-server",
     "postgres": "postgres -D",
     "seaweedfs": "weed -logtostderr",

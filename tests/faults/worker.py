@@ -1,4 +1,4 @@
-"""A Celery worker that can be made to kill itself between any two steps: `python -m tests.faults.worker -A vibetel …`
+"""A Celery worker that can be made to kill itself between any two steps: `python -m tests.faults.worker -A …`
 
 In: celery's own arguments, DATA_DIR. Out: the worker; it ends where the point is that killer.py armed (points.py). A
 byte in a file for each look that began while another process was at one (`side_by_side`).

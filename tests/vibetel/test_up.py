@@ -15,13 +15,13 @@ from tests.vibetel.programs import pid_of, program, supervised, until
 from vibetel.embedded import environment
 from vibetel.embedded.addresses import free_ports
 
-PORTAL = {"granian", "--queues archive", "--queues load", "-A vibetel beat"}
+PORTAL = {"granian", "--queues archive", "--queues load", "-A vibetel.celery beat"}
 SERVERS = {"postgres", "valkey-server", "weed"}
 # What each process knows of the bucket's keys.
 KEYS = {
     "vibetel.wsgi:": set(),
     "vibetel.ingest_wsgi:": set(),
-    "-A vibetel beat": set(),
+    "-A vibetel.celery beat": set(),
     "--queues archive": {"ARCHIVE_WRITE_SECRET_ACCESS_KEY", "ARCHIVE_READ_SECRET_ACCESS_KEY"},
     "--queues load": {"ARCHIVE_READ_SECRET_ACCESS_KEY"},
 }
