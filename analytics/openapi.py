@@ -116,7 +116,7 @@ class StatsSchema(AutoSchema):
             period={**days, "description": "UTC days, both inclusive."},
             before={
                 "anyOf": [days, _PLAIN[type(None)]],
-                "description": "The days compared with; null for none, and where the portal knows only some of them.",
+                "description": "The days to compare with; null for none, and where the portal knows only some of them.",
             },
             notices={
                 "type": "array",

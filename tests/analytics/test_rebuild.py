@@ -616,6 +616,23 @@ def test_rebuild_holds_up_no_vacuum_though_it_takes_hours() -> None:
         assert _ask(horizon, claim.info.backend_pid) == "(,)"
 
 
+def test_rebuild_that_lost_its_claim_stops(loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    analyze = rebuild._analyze
+
+    def analyze_and_lose_the_claim() -> None:
+        analyze()
+        assert _ask(
+            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE d.datname = current_database() AND l.relation = 'django_migrations'::regclass "
+            "AND l.mode = 'ShareUpdateExclusiveLock'"
+        )
+
+    monkeypatch.setattr(rebuild, "_analyze", analyze_and_lose_the_claim)
+    with pytest.raises(CommandError, match="Run it again and it goes on"):
+        call_command("rebuild")
+    assert everything() == loaded
+
+
 def test_rebuild_leaves_it_to_another_rebuild(
     loaded: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
